@@ -24,6 +24,10 @@ OUTPUT = ROOT / "likeness"
 WELL_KNOWN = ("descriptor", "duration", "timestamp", "field_mask")
 # Generated packages of our own protos, and the one that their options need.
 GENERATED = ("common", "generator", "faceswap", "editor", "trainer", "vendor")
+# protoc looks for its plugins on the PATH, where the virtual environment's are only once it is activated.
+PLUGINS = [
+    f"--plugin={name}={Path(sys.executable).parent / name}" for name in ("protoc-gen-mypy", "protoc-gen-mypy_grpc")
+]
 
 
 def write_validate_descriptor(path: Path) -> None:
@@ -36,6 +40,24 @@ def write_validate_descriptor(path: Path) -> None:
     path.write_bytes(files.SerializeToString())
 
 
+def sources() -> list[str]:
+    """List our protos by the names under which they import each other."""
+    return sorted(str(path.relative_to(PROTOS)) for path in PROTOS.rglob("*.proto"))
+
+
+def write_image(path: Path) -> None:
+    """Write all protos, with their comments and imports, as one FileDescriptorSet.
+
+    It is what buf lints: buf can't compile the sources here, since it would fetch buf/validate from its registry.
+    """
+    with tempfile.TemporaryDirectory() as temporary:
+        descriptors = Path(temporary) / "validate.binpb"
+        write_validate_descriptor(descriptors)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        run_protoc([f"-I{PROTOS}", f"--descriptor_set_in={descriptors}", "--include_imports", "--include_source_info",
+                    f"--descriptor_set_out={path}", *sources()])  # fmt: skip
+
+
 def generate(output: Path) -> None:
     """Generate the whole contract into ``output`` (the folder that becomes ``likeness/``)."""
     with tempfile.TemporaryDirectory() as temporary:
@@ -44,10 +66,9 @@ def generate(output: Path) -> None:
         write_validate_descriptor(descriptors)
         out = build / "out"
         out.mkdir()
-        sources = sorted(str(p.relative_to(PROTOS)) for p in PROTOS.rglob("*.proto"))
-        plugins = [f"--python_out={out}", f"--mypy_out=quiet:{out}"]
+        plugins = [*PLUGINS, f"--python_out={out}", f"--mypy_out=quiet:{out}"]
         run_protoc([f"-I{PROTOS}", f"--descriptor_set_in={descriptors}", *plugins,
-                    f"--grpc_python_out={out}", f"--mypy_grpc_out=quiet:{out}", *sources])  # fmt: skip
+                    f"--grpc_python_out={out}", f"--mypy_grpc_out=quiet:{out}", *sources()])  # fmt: skip
         run_protoc([f"--descriptor_set_in={descriptors}", *plugins, "buf/validate/validate.proto"])
         vendor = out / "likeness" / "vendor"
         vendor.mkdir()
@@ -82,10 +103,14 @@ def differing(left: Path, right: Path) -> list[str]:
 
 
 def main() -> int:
-    """Generate, or with ``--check`` compare with what is there."""
+    """Generate; with ``--check`` compare with what is there; with ``--image`` write only that file."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--check", action="store_true", help="write nothing; fail when the contract is out of date")
+    parser.add_argument("--image", type=Path, metavar="FILE", help="only write the descriptors, for buf lint")
     arguments = parser.parse_args()
+    if arguments.image:
+        write_image(arguments.image)
+        return 0
     if not arguments.check:
         generate(OUTPUT)
         return 0

@@ -1,0 +1,88 @@
+"""Median milliseconds of each stage of a swap, and of its parts at two picture sizes.
+
+    python -m bench.swap --threads 2
+
+The reference is scikit-image's astronaut, the target a person that the miniature's recipe draws, enlarged.
+"""
+
+from __future__ import annotations
+
+import argparse
+import statistics
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import ParamSpec, TypeVar
+
+import cv2
+import numpy as np
+
+from core.faces import FaceAnalyser, identity_score
+from core.faces.arrays import Image
+from services.faceswap.engines.mesh import MeshEngine
+from weights.recipe.draw import sample
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+
+@dataclass
+class Stopwatch:
+    """Collects the seconds of named stages."""
+
+    seconds: dict[str, list[float]] = field(default_factory=dict)
+
+    def measure(self, stage: str, work: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+        """Do the work and note how long it took."""
+        began = time.perf_counter()
+        result = work(*args, **kwargs)
+        self.seconds.setdefault(stage, []).append(time.perf_counter() - began)
+        return result
+
+    def medians(self) -> dict[str, float]:
+        """Median milliseconds of each stage, and of their sum."""
+        medians = {stage: statistics.median(values) * 1e3 for stage, values in self.seconds.items()}
+        runs = zip(*self.seconds.values(), strict=True)
+        return medians | {"total": statistics.median(sum(run) for run in runs) * 1e3}
+
+
+def swap_stages(analyser: FaceAnalyser, engine: MeshEngine, target: Image, reference: Image, runs: int) -> Stopwatch:
+    """Do whole swaps from decoded pictures; the first one warms up and does not count."""
+    watch = Stopwatch()
+    for run in range(runs + 1):
+        if run == 1:
+            watch.seconds.clear()
+        source = watch.measure("analyse reference", analyser.analyse, reference)[0]
+        face = watch.measure("analyse target", analyser.analyse, target)[0]
+        result = watch.measure("warp and blend", engine.swap, target, face, reference, source)
+        after = watch.measure("score", analyser.analyse_again, result.image, face)
+        assert after is not None
+        assert identity_score(after.embedding, source.embedding) > 0.2
+    return watch
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Print a table."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--runs", type=int, default=9)
+    parser.add_argument("--sizes", type=int, nargs="+", default=[512, 2048])
+    chosen = parser.parse_args(arguments)
+    from skimage import data
+
+    cv2.setNumThreads(chosen.threads)
+    reference = np.ascontiguousarray(data.astronaut())
+    drawn = sample(901, 18).image
+    analyser = FaceAnalyser(threads=chosen.threads)
+    engine = MeshEngine(analyser.canonical)
+    for size in chosen.sizes:
+        target = np.asarray(cv2.resize(drawn, (size, size), interpolation=cv2.INTER_CUBIC), dtype=np.uint8)
+        medians = swap_stages(analyser, engine, target, reference, chosen.runs).medians()
+        width = analyser.analyse(target, attributes=False)[0].width
+        print(f"{size} × {size}, face {width:.0f} wide, {chosen.threads} threads, median of {chosen.runs}:")
+        for stage, milliseconds in medians.items():
+            print(f"  {stage:18} {milliseconds:8.1f} ms")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,1 @@
+"""What every service process needs and nothing about pictures of people: no torch here."""

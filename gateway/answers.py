@@ -1,0 +1,136 @@
+"""Finished work as REST shows it: JSON documents and headers."""
+
+from __future__ import annotations
+
+import binascii
+from collections.abc import Sequence
+from dataclasses import asdict
+from typing import Any
+
+from gateway.events import PictureReady, Progress, WorkFinished
+from likeness.results import Face, Picture, Queued, Started, Step, SwapResult
+
+
+def picture_document(picture: Picture) -> dict[str, Any]:
+    """Return a picture: its base64 ``data`` or its ``artifact_uri``, with media type, size and SHA-256."""
+    document: dict[str, Any] = {
+        "media_type": picture.media_type,
+        "width": picture.width,
+        "height": picture.height,
+        "sha256": picture.sha256,
+    }
+    if picture.artifact_uri is not None:
+        document["artifact_uri"] = picture.artifact_uri
+    else:
+        document["data"] = binascii.b2a_base64(picture.data or b"", newline=False).decode("ascii")
+    return document
+
+
+def face_document(face: Face) -> dict[str, Any]:
+    """Return a face: box in pixels, score, pose in degrees, gender and age as estimated."""
+    return {
+        "index": face.index,
+        "box": {name: round(value, 2) for name, value in asdict(face.box).items()},
+        "score": round(face.score, 4),
+        "landmarks": [[round(x, 2), round(y, 2)] for x, y in face.landmarks],
+        "pose": {"yaw": round(face.yaw, 2), "pitch": round(face.pitch, 2), "roll": round(face.roll, 2)},
+        "gender": face.gender.value,
+        "gender_score": round(face.gender_score, 4),
+        "age_years": round(face.age_years, 1),
+        "sharpness": round(face.sharpness, 2),
+    }
+
+
+def swap_document(swap: SwapResult) -> dict[str, Any]:
+    """Return what a swap did."""
+    return {
+        "engine": swap.engine,
+        "restoration": asdict(swap.restoration),
+        "swapped": [
+            {name: round(value, 4) if isinstance(value, float) else value for name, value in asdict(item).items()}
+            for item in swap.swapped
+        ],
+        "target_faces": [face_document(face) for face in swap.target_faces],
+        "reference_face": face_document(swap.reference_face),
+        "warnings": list(swap.warnings),
+        "timings": {f"{stage}_seconds": round(seconds, 4) for stage, seconds in swap.timings.items()},
+    }
+
+
+def image_document(ready: PictureReady) -> dict[str, Any]:
+    """Return one picture of an answer, with its seed, what the swap did, and its identity before and after."""
+    document: dict[str, Any] = {"index": ready.index}
+    if ready.seed is not None:
+        document["seed"] = ready.seed
+    document |= picture_document(ready.picture)
+    if ready.original is not None:
+        document["original"] = picture_document(ready.original)
+    if ready.swap is not None:
+        first = ready.swap.swapped[0] if ready.swap.swapped else None
+        document["identity"] = {
+            "before": None if first is None else round(first.identity_before, 4),
+            "after": None if first is None or first.identity_after is None else round(first.identity_after, 4),
+        }
+        document["swap"] = swap_document(ready.swap)
+    return document
+
+
+def finished_document(finished: WorkFinished, request_id: str, total_seconds: float) -> dict[str, Any]:
+    """Return how the pictures were made and where the time went."""
+    document: dict[str, Any] = {"request_id": request_id}
+    timings = {f"{stage.value}_stage_seconds": round(value, 4) for stage, value in finished.stage_seconds.items()}
+    if finished.drawing is not None:
+        drawing = asdict(finished.drawing)
+        timings |= {name: round(value, 4) for name, value in drawing.pop("timings").items() if name != "total_seconds"}
+        document |= drawing
+    document["timings"] = {**timings, "total_seconds": round(total_seconds, 4)}
+    return document
+
+
+def answer_document(
+    pictures: Sequence[PictureReady], finished: WorkFinished, request_id: str, total_seconds: float
+) -> dict[str, Any]:
+    """Return a whole answer."""
+    ordered = sorted(pictures, key=lambda ready: ready.index)
+    return {
+        "images": [image_document(ready) for ready in ordered],
+        **finished_document(finished, request_id, total_seconds),
+    }
+
+
+def picture_headers(ready: PictureReady, finished: WorkFinished, total_seconds: float) -> dict[str, str]:
+    """Return what goes along with a picture that is the answer itself, as X-Likeness-* headers."""
+    headers = {"X-Likeness-Sha256": ready.picture.sha256, "X-Likeness-Total-Seconds": f"{total_seconds:.4f}"}
+    if ready.seed is not None:
+        headers["X-Likeness-Seed"] = str(ready.seed)
+    if finished.drawing is not None:
+        headers["X-Likeness-Mode"] = finished.drawing.mode
+        headers["X-Likeness-Steps"] = str(finished.drawing.steps)
+        headers["X-Likeness-Model"] = f"{finished.drawing.model.name}@{finished.drawing.model.revision}"
+    if ready.swap is not None:
+        headers["X-Likeness-Engine"] = ready.swap.engine
+        restoration = ready.swap.restoration
+        headers["X-Likeness-Restoration"] = restoration.model or "applied" if restoration.applied else "not-applied"
+        if not restoration.applied and restoration.reason:
+            headers["X-Likeness-Restoration-Reason"] = restoration.reason
+        for item in ready.swap.swapped[:1]:
+            headers["X-Likeness-Identity-Before"] = f"{item.identity_before:.4f}"
+            if item.identity_after is not None:
+                headers["X-Likeness-Identity-After"] = f"{item.identity_after:.4f}"
+    return {name: _header_text(value) for name, value in headers.items()}
+
+
+def _header_text(value: str) -> str:
+    return "".join(character if " " <= character <= "~" else "?" for character in value)[:500]
+
+
+def progress_document(progress: Progress) -> tuple[str, dict[str, Any]]:
+    """Return the name and the data of a progress event."""
+    stage = {"stage": progress.stage.value}
+    match progress.event:
+        case Queued(position):
+            return "queued", {**stage, "position": position}
+        case Started(queued_seconds):
+            return "started", {**stage, "queued_seconds": round(queued_seconds, 4)}
+        case Step(image_index, step, total_steps):
+            return "step", {**stage, "image_index": image_index, "step": step, "total_steps": total_steps}

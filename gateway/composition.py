@@ -1,0 +1,141 @@
+"""What the routes do: a drawing, a swap, and the two together, as streams of events.
+
+A composition asks for the reference's faces first, so that a reference that cannot work is refused before anything
+is drawn. Cancelling the stream cancels the call that is under way; the deadline is looked at before each.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import AsyncGenerator
+from contextlib import aclosing
+from dataclasses import dataclass, field
+
+from gateway.deadline import Deadline
+from gateway.errors import in_rest_names
+from gateway.events import PictureReady, Progress, Stage, Work, WorkFinished
+from gateway.reference import ReferenceCheck
+from likeness.client import AsyncClient
+from likeness.common.v1 import image_pb2
+from likeness.errors import LikenessError
+from likeness.faceswap.v1 import faceswap_service_pb2 as faceswap
+from likeness.generator.v1 import generator_service_pb2 as generator
+from likeness.metadata import CallMetadata
+from likeness.results import Finished, GeneratedPicture, GenerationEvent, Picture, Started, SwapResult
+
+
+@dataclass(frozen=True)
+class Call:
+    """What every gRPC call of one request shares."""
+
+    client: AsyncClient
+    metadata: CallMetadata
+    deadline: Deadline
+
+
+@dataclass
+class _Clock:
+    """Wall time by stage."""
+
+    seconds: dict[Stage, float] = field(default_factory=dict)
+    started: float = field(default_factory=time.perf_counter)
+
+    def lap(self, stage: Stage) -> None:
+        now = time.perf_counter()
+        self.seconds[stage] = self.seconds.get(stage, 0.0) + now - self.started
+        self.started = now
+
+
+async def draw(call: Call, request: generator.GenerateRequest) -> Work:
+    """Draw pictures from words. Raises LikenessError."""
+    clock = _Clock()
+    finished: Finished | None = None
+    async with aclosing(_drawing(call, request)) as events:
+        async for event in events:
+            if isinstance(event, GeneratedPicture):
+                yield PictureReady(event.index, event.picture, event.seed)
+            elif isinstance(event, Finished):
+                finished = event
+            else:
+                yield Progress(Stage.DRAWING, event)
+    clock.lap(Stage.DRAWING)
+    yield WorkFinished(finished, clock.seconds)
+
+
+async def swap(call: Call, request: faceswap.SwapRequest) -> Work:
+    """Put the face of a reference onto a given picture. Raises LikenessError."""
+    clock = _Clock()
+    yield Progress(Stage.SWAPPING, Started(0.0))
+    try:
+        result = await call.client.send_swap(request, call.deadline.options(call.metadata))
+    except LikenessError as error:
+        raise in_rest_names(error) from error
+    clock.lap(Stage.SWAPPING)
+    yield PictureReady(0, result.picture, swap=result)
+    yield WorkFinished(None, clock.seconds)
+
+
+async def portrait(
+    call: Call,
+    detect: faceswap.DetectFacesRequest,
+    generate: generator.GenerateRequest,
+    swap_template: faceswap.SwapRequest,
+    check_reference: ReferenceCheck,
+    *,
+    include_original: bool,
+) -> Work:
+    """Draw pictures from words and put the reference's face into each.
+
+    ``swap_template`` is the swap without its target. The generator goes on with the next picture while the one
+    before is swapped. Raises LikenessError; the fields are the REST body's.
+    """
+    clock = _Clock()
+    yield Progress(Stage.REFERENCE, Started(0.0))
+    await check_reference(call.client, call.metadata, call.deadline, detect, swap_template)
+    clock.lap(Stage.REFERENCE)
+    finished: Finished | None = None
+    async with aclosing(_drawing(call, generate)) as events:
+        async for event in events:
+            if isinstance(event, GeneratedPicture):
+                clock.lap(Stage.DRAWING)
+                yield Progress(Stage.SWAPPING, Started(0.0))
+                result = await _swap_into(call, event, swap_template)
+                clock.lap(Stage.SWAPPING)
+                original = event.picture if include_original else None
+                yield PictureReady(event.index, result.picture, event.seed, original, result)
+            elif isinstance(event, Finished):
+                finished = event
+            else:
+                yield Progress(Stage.DRAWING, event)
+    clock.lap(Stage.DRAWING)
+    yield WorkFinished(finished, clock.seconds)
+
+
+async def _drawing(call: Call, request: generator.GenerateRequest) -> AsyncGenerator[GenerationEvent, None]:
+    try:
+        async with aclosing(call.client.send_generate(request, call.deadline.options(call.metadata))) as events:
+            async for event in events:
+                yield event
+    except LikenessError as error:
+        raise in_rest_names(error) from error
+
+
+async def _swap_into(call: Call, drawn: GeneratedPicture, template: faceswap.SwapRequest) -> SwapResult:
+    request = faceswap.SwapRequest()
+    request.CopyFrom(template)
+    request.target_image.CopyFrom(_as_input(drawn.picture))
+    try:
+        return await call.client.send_swap(request, call.deadline.options(call.metadata))
+    except LikenessError as error:
+        # The client handed in no target: what the drawn picture shows comes from the prompt.
+        renamed = in_rest_names(error, {"target_image": "prompt"})
+        if renamed.field == "prompt":
+            renamed.message = f"the picture drawn with seed {drawn.seed}: {error.message}"
+            renamed.metadata = {**error.metadata, "seed": str(drawn.seed)}
+        raise renamed from error
+
+
+def _as_input(picture: Picture) -> image_pb2.ImageInput:
+    if picture.artifact_uri is not None:
+        return image_pb2.ImageInput(artifact_uri=picture.artifact_uri)
+    return image_pb2.ImageInput(data=picture.data or b"")

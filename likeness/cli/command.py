@@ -1,0 +1,128 @@
+"""Running a command: arguments in, calls to the services, exit status out."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import sys
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+
+import grpc
+
+from likeness.cli import output
+from likeness.cli.arguments import build_parser
+from likeness.cli.progress import ProgressLine
+from likeness.client import AsyncClient
+from likeness.errors import LikenessError
+
+FAULT, REFUSED, UNAVAILABLE, TOO_LATE, INTERRUPTED = 1, 3, 4, 5, 130
+_STATUS = {
+    grpc.StatusCode.UNAVAILABLE: UNAVAILABLE,
+    grpc.StatusCode.RESOURCE_EXHAUSTED: UNAVAILABLE,
+    grpc.StatusCode.DEADLINE_EXCEEDED: TOO_LATE,
+}
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command line (the process's own when left out) and return the exit status."""
+    options = build_parser().parse_args(arguments)
+    try:
+        asyncio.run(_COMMANDS[options.command](options))
+    except LikenessError as error:
+        print(output.describe_error(error, getattr(options, "server", None)), file=sys.stderr)
+        if options.json:
+            print(output.error_json(error, options.command))
+        return exit_status(error)
+    except OSError as error:
+        print(f"likeness: {error.filename or ''}: {error.strerror or error}", file=sys.stderr)
+        return REFUSED
+    except KeyboardInterrupt:
+        print("likeness: stopped", file=sys.stderr)
+        return INTERRUPTED
+    return 0
+
+
+def exit_status(error: LikenessError) -> int:
+    """Return the exit status of an error."""
+    if error.code in _STATUS:
+        return _STATUS[error.code]
+    return REFUSED if 400 <= error.http_status < 499 else FAULT
+
+
+def _show(options: argparse.Namespace, result: object, text: str, files: Sequence[Path] = ()) -> None:
+    if options.json:
+        document: dict[str, object] = {"files": [str(path) for path in files]} if files else {}
+        print(output.to_json(document | asdict(result)))  # type: ignore[call-overload]
+    else:
+        print(text)
+
+
+async def _generate(options: argparse.Namespace) -> None:
+    _check_folder(options.output)
+    progress = ProgressLine()
+    names = ("negative_prompt", "mode", "aspect_ratio", "width", "height", "seed", "count", "steps", "true_cfg_scale")
+    async with AsyncClient(generator_address=options.server) as client:
+        try:
+            result = await client.generate(
+                options.prompt,
+                on_progress=progress,
+                timeout_seconds=options.timeout,
+                output_format=options.output_format or output.format_for(options.output),
+                quality=options.quality,
+                **{name: getattr(options, name) for name in names},
+            )
+        finally:
+            progress.close()
+    files = [
+        item.picture.save(output.numbered(options.output, item.index, len(result.pictures))) for item in result.pictures
+    ]
+    _show(options, result, output.describe_generation(result, files), files)
+
+
+async def _faceswap(options: argparse.Namespace) -> None:
+    _check_folder(options.output)
+    names = ("target_face_indexes", "target_order", "reference_face_index", "restore_face", "engine")
+    async with AsyncClient(faceswap_address=options.server) as client:
+        result = await client.swap(
+            options.target,
+            options.reference,
+            timeout_seconds=options.timeout,
+            output_format=options.output_format or output.format_for(options.output),
+            quality=options.quality,
+            **{name: getattr(options, name) for name in names},
+        )
+    path = result.picture.save(options.output)
+    _show(options, result, output.describe_swap(result, path), [path])
+
+
+async def _faces(options: argparse.Namespace) -> None:
+    async with AsyncClient(faceswap_address=options.server) as client:
+        result = await client.detect_faces(
+            options.picture, timeout_seconds=options.timeout, order=options.order, min_score=options.min_score
+        )
+    _show(options, result, output.describe_faces(result))
+
+
+async def _capabilities(options: argparse.Namespace) -> None:
+    async with AsyncClient(options.generator_server, options.faceswap_server) as client:
+        document = {
+            "generator": asdict(await client.generator_capabilities()),
+            "faceswap": asdict(await client.faceswap_capabilities()),
+        }
+    print(output.to_json(document))
+
+
+def _check_folder(path: Path) -> None:
+    """Raise OSError before the work when its result could not be written after it."""
+    if not path.absolute().parent.is_dir():
+        raise FileNotFoundError(2, "there is no such folder", str(path.absolute().parent))
+
+
+_COMMANDS = {
+    "generate": _generate,
+    "faceswap": _faceswap,
+    "faces": _faces,
+    "capabilities": _capabilities,
+}

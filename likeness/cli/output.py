@@ -1,0 +1,98 @@
+"""Results as text for a person and as JSON for a program."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, is_dataclass
+from pathlib import Path
+from typing import Any
+
+from likeness.errors import LikenessError, ServiceUnavailable, problem
+from likeness.results import Face, Faces, Generation, ImageFormat, SwapResult
+
+
+def to_json(value: Any) -> str:
+    """Return a result as JSON; pictures' bytes are left out, since they were written to files."""
+    return json.dumps(_plain(value), indent=2, ensure_ascii=False)
+
+
+def _plain(value: Any) -> Any:
+    if is_dataclass(value) and not isinstance(value, type):
+        value = asdict(value)
+    if isinstance(value, dict):
+        return {str(key): _plain(item) for key, item in value.items() if not isinstance(item, bytes)}
+    if isinstance(value, list | tuple):
+        return [_plain(item) for item in value]
+    if isinstance(value, float):
+        return round(value, 4)
+    return str(value) if isinstance(value, Path) else value
+
+
+def format_for(path: Path) -> ImageFormat:
+    """Return the file format that a file's name asks for; PNG when it asks for none that is known."""
+    return {".jpg": ImageFormat.JPEG, ".jpeg": ImageFormat.JPEG, ".webp": ImageFormat.WEBP}.get(
+        path.suffix.lower(), ImageFormat.PNG
+    )
+
+
+def numbered(path: Path, index: int, count: int) -> Path:
+    """Return where picture ``index`` of ``count`` is written."""
+    return path if count == 1 else path.with_stem(f"{path.stem}-{index + 1}")
+
+
+def describe_generation(result: Generation, paths: list[Path]) -> str:
+    """Return a line a picture."""
+    seconds = result.finished.timings.total_seconds
+    lines = [
+        f"{path}  {item.picture.width}×{item.picture.height}  seed {item.seed}"
+        for path, item in zip(paths, result.pictures, strict=True)
+    ]
+    lines.append(
+        f"{result.finished.mode}, {result.finished.steps} steps, {seconds:.1f} s, {result.finished.model.name}"
+    )
+    return "\n".join(lines)
+
+
+def describe_swap(result: SwapResult, path: Path) -> str:
+    """Return what the swap did, in a few lines."""
+    lines = [f"{path}  {result.picture.width}×{result.picture.height}  engine {result.engine}"]
+    for item in result.swapped:
+        after = "no face found" if item.identity_after is None else f"{item.identity_after:.2f}"
+        lines.append(f"face {item.target_face_index}: identity {item.identity_before:.2f} → {after}")
+    restoration = result.restoration
+    lines.append(f"restored by {restoration.model}" if restoration.applied else f"not restored: {restoration.reason}")
+    lines += [f"note: {warning}" for warning in result.warnings]
+    return "\n".join(lines)
+
+
+def describe_faces(result: Faces) -> str:
+    """Return a line a face."""
+    if not result.faces:
+        return "no face"
+    return "\n".join(_describe_face(face) for face in result.faces)
+
+
+def _describe_face(face: Face) -> str:
+    box = face.box
+    return (
+        f"face {face.index}: {box.width:.0f}×{box.height:.0f} at ({box.x:.0f}, {box.y:.0f}), score {face.score:.2f}, "
+        f"{face.gender}, about {face.age_years:.0f}, yaw {face.yaw:+.0f}° pitch {face.pitch:+.0f}° "
+        f"roll {face.roll:+.0f}°"
+    )
+
+
+def describe_error(error: LikenessError, server: str | None = None) -> str:
+    """Return an error as a person reads it; ``server`` is named when it may be the wrong one."""
+    text = f"likeness: {error.message} [{error.reason}]"
+    if server is not None and isinstance(error, ServiceUnavailable):
+        text += f" (at {server})"
+    if error.field and not error.message.startswith(error.field):
+        text += f" ({error.field})"
+    if error.retry_after_seconds:
+        text += f"; try again in {error.retry_after_seconds:.0f} s"
+    return text
+
+
+def error_json(error: LikenessError, command: str) -> str:
+    """Return an error as the problem document that REST would answer with."""
+    return json.dumps(problem(error, command), indent=2, ensure_ascii=False)

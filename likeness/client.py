@@ -1,0 +1,253 @@
+"""`AsyncClient`: the services of a deployment over gRPC, with typed results.
+
+    async with AsyncClient() as client:
+        drawing = await client.generate("a professional woman in a modern office", mode="fast")
+        swap = await client.swap(drawing.pictures[0].picture.data, "me.jpg")
+        swap.picture.save("office.png")
+
+`likeness.sync.Client` is the same without ``await``. Both raise `likeness.errors.LikenessError`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+from collections.abc import AsyncGenerator, Awaitable, Callable
+from contextlib import aclosing
+from dataclasses import replace
+from types import TracebackType
+from typing import Any, Self
+
+import grpc.aio
+from grpc_health.v1 import health_pb2, health_pb2_grpc
+
+from likeness import _convert as convert
+from likeness import _requests as requests
+from likeness._requests import ImageSource
+from likeness.calls import CallOptions, StreamCall, UnaryCall
+from likeness.channel import (
+    DEFAULT_FACESWAP_ADDRESS,
+    DEFAULT_GENERATOR_ADDRESS,
+    ChannelOptions,
+    open_channel,
+)
+from likeness.errors import Internal, LikenessError
+from likeness.faceswap.v1 import faceswap_service_pb2 as faceswap
+from likeness.faceswap.v1 import faceswap_service_pb2_grpc as faceswap_grpc
+from likeness.generator.v1 import generator_service_pb2 as generator
+from likeness.generator.v1 import generator_service_pb2_grpc as generator_grpc
+from likeness.results import (
+    Comparison,
+    Faces,
+    FaceSwapCapabilities,
+    Finished,
+    GeneratedPicture,
+    Generation,
+    GenerationEvent,
+    GeneratorCapabilities,
+    SwapResult,
+)
+
+Progress = Callable[[GenerationEvent], Awaitable[None] | None]
+"""Called with each event of a drawing; may be a coroutine function."""
+
+GENERATOR_HEALTH = "likeness.generator.v1.GeneratorService"
+FACESWAP_HEALTH = "likeness.faceswap.v1.FaceSwapService"
+HEALTH_TIMEOUT_SECONDS = 2.0
+
+
+class AsyncClient:
+    """Calls the generator and the faceswap service. Use it as an async context manager, inside one event loop."""
+
+    def __init__(
+        self,
+        generator_address: str = DEFAULT_GENERATOR_ADDRESS,
+        faceswap_address: str = DEFAULT_FACESWAP_ADDRESS,
+        *,
+        channel_options: ChannelOptions | None = None,
+        default_options: CallOptions | None = None,
+    ) -> None:
+        """Take the services' addresses, ``host:port`` or a gRPC target. Connects with the first call."""
+        self._default = default_options or CallOptions()
+        generator_channel = open_channel(generator_address, channel_options)
+        faceswap_channel = open_channel(faceswap_address, channel_options)
+        self._channels = {GENERATOR_HEALTH: generator_channel, FACESWAP_HEALTH: faceswap_channel}
+        generators: Any = generator_grpc.GeneratorServiceStub(generator_channel)
+        faceswaps: Any = faceswap_grpc.FaceSwapServiceStub(faceswap_channel)
+        self._generate: StreamCall[generator.GenerateRequest, generator.GenerateResponse] = StreamCall(
+            generators.Generate, "generator"
+        )
+        self._generator_capabilities: UnaryCall[generator.GetCapabilitiesRequest, generator.GetCapabilitiesResponse] = (
+            UnaryCall(generators.GetCapabilities, "generator")
+        )
+        self._detect: UnaryCall[faceswap.DetectFacesRequest, faceswap.DetectFacesResponse] = UnaryCall(
+            faceswaps.DetectFaces, "faceswap"
+        )
+        self._swap: UnaryCall[faceswap.SwapRequest, faceswap.SwapResponse] = UnaryCall(faceswaps.Swap, "faceswap")
+        self._compare: UnaryCall[faceswap.CompareFacesRequest, faceswap.CompareFacesResponse] = UnaryCall(
+            faceswaps.CompareFaces, "faceswap"
+        )
+        self._faceswap_capabilities: UnaryCall[faceswap.GetCapabilitiesRequest, faceswap.GetCapabilitiesResponse] = (
+            UnaryCall(faceswaps.GetCapabilities, "faceswap")
+        )
+
+    async def __aenter__(self) -> Self:
+        """Return the client."""
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        """Close the channels."""
+        await self.close()
+
+    async def close(self) -> None:
+        """Close the channels; calls that still run are cancelled."""
+        for channel in self._channels.values():
+            await channel.close()
+
+    def _options(self, options: CallOptions | None, timeout_seconds: float | None) -> CallOptions:
+        chosen = options or self._default
+        return chosen if timeout_seconds is None else replace(chosen, timeout_seconds=timeout_seconds)
+
+    async def send_generate(
+        self, request: generator.GenerateRequest, options: CallOptions | None = None
+    ) -> AsyncGenerator[GenerationEvent, None]:
+        """Send a message of the contract and yield the events, the last one `Finished`. Raises LikenessError."""
+        ended = False
+        async with aclosing(self._generate(request, options or self._default)) as responses:
+            async for response in responses:
+                event = convert.event(response)
+                if event is not None:
+                    yield event
+                    ended = ended or isinstance(event, Finished)
+        if not ended:
+            raise Internal("the generator ended its answer without the finishing event")
+
+    def generate_events(
+        self,
+        prompt: str,
+        *,
+        options: CallOptions | None = None,
+        timeout_seconds: float | None = None,
+        **arguments: Any,
+    ) -> AsyncGenerator[GenerationEvent, None]:
+        """Draw, and yield the events as they come; `generate` names the arguments.
+
+        Leaving the iteration early (``aclose``, or cancelling the task) stops the work on the server.
+        """
+        request = requests.generate_request(prompt, **arguments)
+        return self.send_generate(request, self._options(options, timeout_seconds))
+
+    async def generate(
+        self,
+        prompt: str,
+        *,
+        on_progress: Progress | None = None,
+        options: CallOptions | None = None,
+        timeout_seconds: float | None = None,
+        **arguments: Any,
+    ) -> Generation:
+        """Draw one or more pictures from words, 1–4,000 characters.
+
+        ``arguments``: negative_prompt, mode ("full", "fast"), aspect_ratio ("9:16" …) or width and height in
+        pixels, seed, count (1–8), steps (1–100), true_cfg_scale (1–20), loras, trigger_word, output_format,
+        quality (1–100) and store. The deployment's own default stands for what is left out.
+        Raises LikenessError.
+        """
+        pictures: list[GeneratedPicture] = []
+        finished: Finished | None = None
+        events = self.generate_events(prompt, options=options, timeout_seconds=timeout_seconds, **arguments)
+        async with aclosing(events) as stream:
+            async for event in stream:
+                if isinstance(event, GeneratedPicture):
+                    pictures.append(event)
+                elif isinstance(event, Finished):
+                    finished = event
+                if on_progress is not None:
+                    outcome = on_progress(event)
+                    if inspect.isawaitable(outcome):
+                        await outcome
+        assert finished is not None  # send_generate raises when it is missing
+        return Generation(tuple(sorted(pictures, key=lambda item: item.index)), finished)
+
+    async def send_detect_faces(
+        self, request: faceswap.DetectFacesRequest, options: CallOptions | None = None
+    ) -> Faces:
+        """Send a message of the contract. Raises LikenessError."""
+        return convert.faces(await self._detect(request, options or self._default))
+
+    async def detect_faces(
+        self,
+        image: ImageSource,
+        *,
+        options: CallOptions | None = None,
+        timeout_seconds: float | None = None,
+        **arguments: Any,
+    ) -> Faces:
+        """Find the faces of a picture. ``arguments``: min_score (0.1–0.99) and order. Raises LikenessError."""
+        request = requests.detect_request(image, **arguments)
+        return await self.send_detect_faces(request, self._options(options, timeout_seconds))
+
+    async def send_swap(self, request: faceswap.SwapRequest, options: CallOptions | None = None) -> SwapResult:
+        """Send a message of the contract. Raises LikenessError."""
+        return convert.swap_result(await self._swap(request, options or self._default))
+
+    async def swap(
+        self,
+        target_image: ImageSource,
+        reference_image: ImageSource,
+        *,
+        options: CallOptions | None = None,
+        timeout_seconds: float | None = None,
+        **arguments: Any,
+    ) -> SwapResult:
+        """Put the face of a reference onto a target picture.
+
+        ``arguments``: target_face_indexes, target_order, reference_face_index, restore_face (true), engine,
+        min_score (0.1–0.99), output_format, quality (1–100) and store. Raises LikenessError.
+        """
+        request = requests.swap_request(target_image, reference_image, **arguments)
+        return await self.send_swap(request, self._options(options, timeout_seconds))
+
+    async def compare_faces(
+        self,
+        first_image: ImageSource,
+        second_image: ImageSource,
+        *,
+        options: CallOptions | None = None,
+        timeout_seconds: float | None = None,
+    ) -> Comparison:
+        """Tell how alike the largest faces of two pictures are. Raises LikenessError."""
+        request = faceswap.CompareFacesRequest(
+            first_image=requests.image_input(first_image), second_image=requests.image_input(second_image)
+        )
+        return convert.comparison(await self._compare(request, self._options(options, timeout_seconds)))
+
+    async def generator_capabilities(self, options: CallOptions | None = None) -> GeneratorCapabilities:
+        """Tell what the generator can do. Raises LikenessError."""
+        answer = await self._generator_capabilities(generator.GetCapabilitiesRequest(), options or self._default)
+        return convert.generator_capabilities(answer)
+
+    async def faceswap_capabilities(self, options: CallOptions | None = None) -> FaceSwapCapabilities:
+        """Tell what the faceswap service can do. Raises LikenessError."""
+        answer = await self._faceswap_capabilities(faceswap.GetCapabilitiesRequest(), options or self._default)
+        return convert.faceswap_capabilities(answer)
+
+    async def health(self, timeout_seconds: float = HEALTH_TIMEOUT_SECONDS) -> dict[str, str]:
+        """Return the state of each service by its gRPC name: SERVING, NOT_SERVING or UNREACHABLE."""
+        states = await asyncio.gather(
+            *(self._health_of(name, channel, timeout_seconds) for name, channel in self._channels.items())
+        )
+        return dict(zip(self._channels, states, strict=True))
+
+    async def _health_of(self, name: str, channel: grpc.aio.Channel, timeout_seconds: float) -> str:
+        stub: Any = health_pb2_grpc.HealthStub(channel)
+        check: UnaryCall[health_pb2.HealthCheckRequest, health_pb2.HealthCheckResponse] = UnaryCall(stub.Check, name)
+        try:
+            answer = await check(
+                health_pb2.HealthCheckRequest(service=name), CallOptions(timeout_seconds=timeout_seconds)
+            )
+        except LikenessError:
+            return "UNREACHABLE"
+        return health_pb2.HealthCheckResponse.ServingStatus.Name(answer.status)

@@ -1,0 +1,53 @@
+"""Run everything in the foreground: generator, faceswap service and gateway. Ctrl-C stops them all.
+
+python -m scripts.up [--port 8080]
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+
+from scripts.supervisor import SupervisionError, Supervisor, ending_on_signals, start_all
+
+COLOURS = {"generator": "\033[36m", "faceswap": "\033[35m", "gateway": "\033[33m"}
+READY_SECONDS = 300.0
+
+
+def write_line(name: str, line: str) -> None:
+    """Write a process's line with its name before it."""
+    prefix = f"{name:>9} |"
+    if sys.stdout.isatty():
+        prefix = f"{COLOURS.get(name, '')}{prefix}\033[0m"
+    print(f"{prefix} {line}", flush=True)
+
+
+def main() -> int:
+    """Run until Ctrl-C; return the exit status."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--port", type=int, default=8080, help="port of the gateway (%(default)s)")
+    parser.add_argument("--generator-port", type=int, default=50051, help="port of the generator (%(default)s)")
+    parser.add_argument("--faceswap-port", type=int, default=50052, help="port of the faceswap service (%(default)s)")
+    options = parser.parse_args()
+    try:
+        with ending_on_signals(), Supervisor(write_line) as supervisor:
+            address = start_all(
+                supervisor,
+                gateway_port=options.port,
+                generator_port=options.generator_port,
+                faceswap_port=options.faceswap_port,
+            )
+            supervisor.wait_ready(address, READY_SECONDS, lambda states: None)
+            write_line("up", f"ready: http://{address}/docs (Ctrl-C stops everything)")
+            supervisor.watch()
+    except KeyboardInterrupt:
+        write_line("up", "stopped")
+        return 0
+    except SupervisionError as error:
+        print(f"up: {error}", file=sys.stderr)
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

@@ -1,0 +1,1 @@
+"""The faceswap service: finds, compares and swaps faces, over gRPC."""

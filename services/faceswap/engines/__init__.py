@@ -1,0 +1,1 @@
+"""Swap engines: one interface, and the engines that this deployment has."""

@@ -1,0 +1,93 @@
+"""What a swap engine is."""
+
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+
+from core.faces import Face
+from core.faces.arrays import FloatArray, Image
+
+
+@dataclass(frozen=True)
+class EngineLimits:
+    """What an engine takes."""
+
+    max_pose_degrees: float
+    """Largest difference of yaw or pitch between reference and target."""
+    max_reference_turn_degrees: float
+    """How far the reference may look past the camera: what it hides cannot be shown."""
+    min_reference_face_pixels: int
+    """Smallest width of the reference's face."""
+    min_target_face_pixels: int
+    """Smallest width of a target's face."""
+
+
+@dataclass(frozen=True)
+class Region:
+    """A rectangle of a picture, in whole pixels."""
+
+    left: int
+    top: int
+    right: int
+    """One past the last column."""
+    bottom: int
+    """One past the last row."""
+
+    @property
+    def rows(self) -> slice:
+        """Its rows in the picture."""
+        return slice(self.top, self.bottom)
+
+    @property
+    def columns(self) -> slice:
+        """Its columns in the picture."""
+        return slice(self.left, self.right)
+
+
+def region_around(points: FloatArray, shape: tuple[int, ...], margin: float) -> Region:
+    """The part of a picture of `shape` around N points, with `margin` times their longer side of room on each side."""
+    low, high = points[:, :2].min(axis=0), points[:, :2].max(axis=0)
+    room = margin * float((high - low).max())
+    left, top = (max(0, int(np.floor(value - room))) for value in low)
+    right = min(shape[1], int(np.ceil(high[0] + room)) + 1)
+    bottom = min(shape[0], int(np.ceil(high[1] + room)) + 1)
+    return Region(left, top, max(right, left + 1), max(bottom, top + 1))
+
+
+@dataclass(frozen=True)
+class EngineResult:
+    """A picture with one face changed."""
+
+    image: Image
+    """H×W×3 uint8 RGB, a new array."""
+    region: Region
+    """The only part that may differ from the target."""
+    mask: FloatArray
+    """How much of each pixel of `region` was replaced, 0–1."""
+    seam_ratio: float
+    """Colour gradient across the mask's border divided by the target's own there; near 1 is no seam."""
+    warnings: tuple[str, ...] = ()
+    """What a person should know about the result."""
+
+
+class SwapEngine(Protocol):
+    """Puts a reference's face onto a target's. Keeps nothing between calls; safe to use from several threads."""
+
+    @property
+    def name(self) -> str:
+        """The engine's name in requests and answers."""
+        ...
+
+    @property
+    def limits(self) -> EngineLimits:
+        """What the engine takes."""
+        ...
+
+    def check(self, reference: Face, target: Face) -> None:
+        """Raise FaceTooSmall or FaceTurnedTooFar when this pair cannot be swapped well."""
+        ...
+
+    def swap(self, target_image: Image, target: Face, reference_image: Image, reference: Face) -> EngineResult:
+        """Return `target_image` with the face `target` changed to the face `reference`; the inputs stay as they are."""
+        ...

@@ -1,0 +1,124 @@
+"""Colour transfer: the target's skin tone and light, with the reference's features.
+
+A face is split into a low-frequency field of skin (eyes, brows, lips and hair do not count, Gaussian weights are
+normalised over what is left) and the rest. The result takes the target's field, so it meets the target at the mask's
+border by itself, plus a share of the reference's own shading inside, plus the reference's features.
+"""
+
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+
+from core.faces.arrays import FloatArray, Image
+from services.faceswap.engines.masks import blur, erode
+
+_FIELD_PIXELS = 96
+"""Width of a face in pixels at which low-frequency fields are worked out."""
+
+
+@dataclass(frozen=True)
+class ToneSettings:
+    """How the colours are carried over."""
+
+    sigma: float = 0.28
+    """Standard deviation of the low-pass in face widths."""
+    own_shading: float = 0.45
+    """Share of the reference's own low-frequency shading inside the face, 0–1."""
+    contrast: float = 1.2
+    """Gain of the reference's features."""
+    darkening: float = 0.25
+    """How far features follow the skin's lightness: 0 adds them as they are, 1 multiplies."""
+    outer_limit: float = 8.0
+    """Largest strength of features beside brows, eyes, nose and mouth, in Lab."""
+    chroma: float = 0.6
+    """Gain of the features' colour on skin, where it is mostly the light's; lips and eyes keep theirs."""
+
+
+def skin_field(lab: FloatArray, skin: FloatArray, sigma: float) -> FloatArray:
+    """Low-pass of an H×W×3 Lab picture over the pixels where the H×W mask `skin` is set."""
+    weight = blur(skin, sigma)
+    wide = blur(skin, sigma * 3)
+    near = blur(lab * skin[..., None], sigma) / np.maximum(weight, 1e-4)[..., None]
+    far = blur(lab * skin[..., None], sigma * 3) / np.maximum(wide, 1e-4)[..., None]
+    trust = np.clip(weight / 0.08, 0, 1)[..., None]
+    return np.asarray(near * trust + far * (1 - trust))
+
+
+@dataclass(frozen=True)
+class ToneMasks:
+    """What is where in the face; all H×W, 0–1."""
+
+    reference_skin: FloatArray
+    """Bare skin of the reference."""
+    target_skin: FloatArray
+    """Bare skin of the target."""
+    interior: FloatArray
+    """Where the reference's own shading may show; falls to 0 before the border of the blending mask."""
+    plain: FloatArray
+    """Where the reference's features are left out and the target's bare skin shows, without its brows."""
+    coloured: FloatArray
+    """Where features have a colour of their own: lips and eyes."""
+    middle: FloatArray
+    """Brows, eyes, nose and mouth. Strong features beside them are strands of hair and their shadows."""
+
+
+def transfer_tone(
+    reference: FloatArray, target: FloatArray, masks: ToneMasks, width: float, settings: ToneSettings
+) -> FloatArray:
+    """Return the warped reference in the target's skin tone and light.
+
+    `reference` and `target` are H×W×3 Lab with L 0–100, `width` is the face's width in pixels.
+    """
+    reduce = min(1.0, _FIELD_PIXELS / max(width, 1.0))
+    sigma = settings.sigma * width * reduce
+    reference_field = skin_field(_shrink(reference, reduce), _shrink(masks.reference_skin, reduce), sigma)
+    target_field = skin_field(_shrink(target, reduce), _shrink(masks.target_skin, reduce), sigma)
+    inner = _shrink(masks.interior * masks.reference_skin, reduce)
+    total = max(float(inner.sum()), 1e-6)
+    reference_mean = (reference_field * inner[..., None]).sum(axis=(0, 1)) / total
+    target_mean = (target_field * inner[..., None]).sum(axis=(0, 1)) / total
+    lightness = float(np.clip(target_mean[0] / max(float(reference_mean[0]), 1.0), 0.45, 1.35))
+    shading = (reference_field - reference_mean) * np.array([lightness, 0.7, 0.7]) + target_mean
+    share = settings.own_shading * _shrink(masks.interior, reduce)[..., None]
+    base = target_field + share * (shading - target_field)
+    ratio = np.clip(base[..., 0] / np.maximum(reference_field[..., 0], 1.0), 0.35, 1.5)
+    gain = 1 + settings.darkening * (ratio - 1)
+    size = (reference.shape[1], reference.shape[0])
+    # Around the target's brows and hair its own skin ends softly, or their outline would show.
+    bare = blur(erode(masks.target_skin, 0.03 * width), 0.02 * width)
+    own = (target - _enlarge(target_field, size)) * bare[..., None]
+    features = reference - _enlarge(reference_field, size)
+    limited = np.tanh(features / settings.outer_limit) * settings.outer_limit
+    features = limited + (features - limited) * masks.middle[..., None]
+    features += (own - features) * masks.plain[..., None]
+    gain_full = _enlarge(gain.astype(np.float32), size) * settings.contrast
+    result = _enlarge(base, size)
+    result[..., 0] += features[..., 0] * gain_full
+    chroma = (settings.chroma + (1 - settings.chroma) * masks.coloured) * np.sqrt(np.clip(gain_full, 0.3, 1.2))
+    result[..., 1:] += features[..., 1:] * chroma[..., None]
+    result[..., 0] = np.clip(result[..., 0], 0, 100)
+    return np.asarray(result)
+
+
+def _shrink(values: FloatArray, factor: float) -> FloatArray:
+    if factor >= 1.0:
+        return values.astype(np.float32)
+    size = (max(1, round(values.shape[1] * factor)), max(1, round(values.shape[0] * factor)))
+    return np.asarray(cv2.resize(values.astype(np.float32), size, interpolation=cv2.INTER_AREA))
+
+
+def _enlarge(values: FloatArray, size: tuple[int, int]) -> FloatArray:
+    if values.shape[1::-1] == size:
+        return values.astype(np.float32)
+    return np.asarray(cv2.resize(values.astype(np.float32), size, interpolation=cv2.INTER_LINEAR))
+
+
+def to_lab(rgb: FloatArray | Image) -> FloatArray:
+    """H×W×3 RGB 0–255 to Lab (L 0–100), float32."""
+    return np.asarray(cv2.cvtColor(rgb.astype(np.float32) / 255.0, cv2.COLOR_RGB2LAB))
+
+
+def to_rgb(lab: FloatArray) -> FloatArray:
+    """H×W×3 Lab to RGB 0–255, float32."""
+    return np.asarray(np.clip(cv2.cvtColor(lab.astype(np.float32), cv2.COLOR_LAB2RGB), 0, 1) * 255.0)

@@ -1,0 +1,180 @@
+"""The shape of the swapped face: the target's, moved part of the way towards the reference's proportions.
+
+Both meshes are compared in the canonical, frontal frame, so head pose plays no part. What an expression changes moves
+as one piece: an eye, a brow or the mouth is shifted and scaled evenly, so its openness stays the target's. The outline
+does not move, so nothing outside the mask has to.
+"""
+
+from dataclasses import dataclass, replace
+
+import cv2
+import numpy as np
+
+from core.faces import CanonicalFace, Placement, landmarks
+from core.faces.arrays import FloatArray, IntArray
+
+_SMOOTHING_STEPS = 12
+_BORDER = 0.22
+"""Distance from the outline, in face widths, at which points move in full."""
+
+
+@dataclass(frozen=True)
+class _Piece:
+    """Points that move together, and how far their size may change."""
+
+    points: tuple[int, ...]
+    scale: tuple[float, float]
+
+
+@dataclass(frozen=True)
+class _Opening:
+    """An eye or the mouth: rings of lower and upper points, the innermost first, and its two corners."""
+
+    lower: tuple[tuple[int, ...], ...]
+    upper: tuple[tuple[int, ...], ...]
+    corners: tuple[int, int]
+    lower_share: float
+    """Which part of a correction the lower side takes."""
+
+    def restore(self, own: FloatArray, moved: FloatArray) -> None:
+        """Set the gap of `moved` to that of `own` relative to the width, in place."""
+        first, last = self.corners
+        widths = [max(float(np.linalg.norm(face[first] - face[last])), 1e-9) for face in (own, moved)]
+        lower, upper = list(self.lower[0]), list(self.upper[0])
+        wanted = (own[lower] - own[upper]) * (widths[1] / widths[0])
+        change = wanted - (moved[lower] - moved[upper])
+        for ring in self.lower:
+            moved[list(ring)] += self.lower_share * change
+        for ring in self.upper:
+            moved[list(ring)] -= (1 - self.lower_share) * change
+
+
+def _lip_rings() -> _Opening:
+    lips = landmarks.LIPS_REFINED
+    starts = (20, 60, 40, 0)
+    return _Opening(
+        lower=tuple(lips[start + 1 : start + 10] for start in starts),
+        upper=tuple(lips[start + 11 : start + 20] for start in starts),
+        corners=(landmarks.MOUTH_RIGHT, landmarks.MOUTH_LEFT),
+        lower_share=0.6,
+    )
+
+
+def _lid_rings(eye: tuple[int, ...], corners: tuple[int, int]) -> _Opening:
+    starts = (0, 16)
+    return _Opening(
+        lower=tuple(eye[start + 1 : start + 8] for start in starts),
+        upper=tuple(eye[start + 9 : start + 16] for start in starts),
+        corners=corners,
+        lower_share=0.3,
+    )
+
+
+_PIECES = (
+    _Piece(landmarks.RIGHT_EYE_REFINED[:32], (0.85, 1.18)),
+    _Piece(landmarks.LEFT_EYE_REFINED[:32], (0.85, 1.18)),
+    _Piece(landmarks.LIPS_REFINED, (0.88, 1.12)),
+    _Piece(landmarks.RIGHT_BROW, (0.9, 1.1)),
+    _Piece(landmarks.LEFT_BROW, (0.9, 1.1)),
+)
+_OPENINGS = (
+    _lid_rings(landmarks.RIGHT_EYE_REFINED, landmarks.RIGHT_EYE_CORNERS),
+    _lid_rings(landmarks.LEFT_EYE_REFINED, landmarks.LEFT_EYE_CORNERS),
+    _lip_rings(),
+)
+
+
+@dataclass(frozen=True)
+class ShapeSettings:
+    """How far the shape follows the reference."""
+
+    strength: float = 1.0
+    """Of the way towards the reference's proportions, 0–1."""
+    pose_correction: float = 0.25
+    """Share of the difference of yaw and pitch by which the inner shape is turned past the target's pose, 0–1."""
+    piece_detail: float = 1.0
+    """How far eyes, brows and lips take the reference's own form, over being shifted and scaled as one, 0–1."""
+
+
+@dataclass(frozen=True)
+class ShapeModel:
+    """What the shape transfer needs of the canonical face, worked out once."""
+
+    weights: FloatArray
+    """468: how far each point may move, 0 at the outline, 1 inside."""
+    smoothing: FloatArray
+    """468×468: a few steps of averaging with the neighbours."""
+
+    @classmethod
+    def of(cls, canonical: CanonicalFace) -> "ShapeModel":
+        """Work out weights and smoothing."""
+        outline = canonical.points[list(landmarks.OVAL)]
+        distance = np.linalg.norm(canonical.points[:, None, :2] - _dense(outline)[None, :, :2], axis=2).min(axis=1)
+        ramp = np.clip(distance / _BORDER, 0, 1)
+        weights = ramp * ramp * (3 - 2 * ramp)
+        neighbours = np.eye(landmarks.POINTS)
+        for i, j in ((0, 1), (1, 2), (2, 0)):
+            a, b = canonical.triangles[:, i], canonical.triangles[:, j]
+            neighbours[a, b] = neighbours[b, a] = 1
+        step = neighbours / neighbours.sum(axis=1, keepdims=True)
+        return cls(weights, np.linalg.matrix_power(step, _SMOOTHING_STEPS))
+
+
+def blend_shape(
+    target: FloatArray,
+    target_placement: Placement,
+    reference: FloatArray,
+    reference_placement: Placement,
+    model: ShapeModel,
+    settings: ShapeSettings,
+) -> FloatArray:
+    """Return the 468×3 mesh of the result in the target's pixels.
+
+    `target` and `reference` are meshes in the pixels of their own pictures, the placements say how the canonical face
+    stands there.
+    """
+    own = target_placement.normalise(target)
+    other = reference_placement.normalise(reference)
+    moved = other - own
+    for piece in _PIECES:
+        index = list(piece.points)
+        whole = _move_as_one(own[index], other[index], piece.scale)
+        moved[index] = whole + settings.piece_detail * (moved[index] - whole)
+    smooth = model.smoothing @ moved
+    weights = model.weights.copy()
+    for piece in _PIECES:
+        index = list(piece.points)
+        smooth[index] = moved[index]
+        weights[index] = weights[index].mean()
+    result = own + settings.strength * weights[:, None] * smooth
+    for opening in _OPENINGS:
+        opening.restore(own, result)
+    placed = target_placement.place(result)
+    # Light and foreshortening in the reference's pixels still tell of its own pose; the shape leans against that.
+    pose, other_pose = target_placement.pose, reference_placement.pose
+    lean = np.radians([pose.pitch - other_pose.pitch, pose.yaw - other_pose.yaw, 0.0]) * settings.pose_correction
+    leant = replace(target_placement, rotation=target_placement.rotation @ cv2.Rodrigues(lean)[0])
+    return np.asarray(placed + model.weights[:, None] * (leant.place(result) - placed))
+
+
+def _move_as_one(own: FloatArray, other: FloatArray, limits: tuple[float, float]) -> FloatArray:
+    """Displacement of a piece that is shifted to the other's middle and scaled evenly to its width."""
+    middle, other_middle = own.mean(axis=0), other.mean(axis=0)
+    scale = float(np.clip(np.ptp(other[:, 0]) / max(float(np.ptp(own[:, 0])), 1e-9), *limits))
+    return np.asarray((own - middle) * (scale - 1.0) + (other_middle - middle))
+
+
+def _dense(outline: FloatArray) -> FloatArray:
+    steps = np.linspace(0, 1, 4, endpoint=False)[:, None, None]
+    return np.asarray((outline[None] * (1 - steps) + np.roll(outline, -1, axis=0)[None] * steps).reshape(-1, 3))
+
+
+def mouth_triangles() -> IntArray:
+    """Triangles over the mouth's opening, which the canonical face leaves out; clockwise in the picture."""
+    lower = landmarks.LIPS_INNER[:11]
+    upper = (lower[0], *landmarks.LIPS_INNER[11:][::-1], lower[10])
+    triangles = []
+    for i in range(10):
+        triangles.append((upper[i], upper[i + 1], lower[i + 1]))
+        triangles.append((upper[i], lower[i + 1], lower[i]))
+    return np.array([t for t in triangles if len(set(t)) == 3], dtype=np.int64)

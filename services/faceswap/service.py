@@ -1,0 +1,32 @@
+"""The faceswap service: what is loaded, and what is then served."""
+
+from __future__ import annotations
+
+import cv2
+import grpc.aio
+
+from core.runtime.artifacts import ArtifactStore
+from core.runtime.server import ServiceSpec
+from core.runtime.worker import DeviceWorker
+from likeness.faceswap.v1 import faceswap_service_pb2, faceswap_service_pb2_grpc
+from services.faceswap.servicer import FaceSwapServicer
+from services.faceswap.settings import FaceSwapSettings
+from services.faceswap.swapper import FaceSwapper
+
+SERVICE_NAMES = (faceswap_service_pb2.DESCRIPTOR.services_by_name["FaceSwapService"].full_name,)
+
+
+def make_spec(settings: FaceSwapSettings) -> ServiceSpec[FaceSwapper]:
+    """Make the service of ``settings``; nothing is loaded yet."""
+    worker = DeviceWorker(settings.service, capacity=settings.queue_capacity)
+    artifacts = ArtifactStore(settings.artifacts_url)
+
+    def load() -> FaceSwapper:
+        cv2.setNumThreads(settings.threads)
+        return FaceSwapper.load(settings.weights_dir, threads=settings.threads, default_engine=settings.engine)
+
+    def register(server: grpc.aio.Server, swapper: FaceSwapper) -> None:
+        servicer = FaceSwapServicer(swapper, worker, artifacts, settings.profile)
+        faceswap_service_pb2_grpc.add_FaceSwapServiceServicer_to_server(servicer, server)
+
+    return ServiceSpec(name=settings.service, service_names=SERVICE_NAMES, load=load, register=register, worker=worker)

@@ -1,0 +1,1 @@
+"""The generator: pictures from words with Qwen-Image, over gRPC."""

@@ -1,0 +1,201 @@
+"""The generator's protocol: messages in, calls to the engine, messages out."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncIterator
+from contextlib import aclosing
+from typing import Any, NoReturn
+
+import grpc.aio
+import numpy as np
+import numpy.typing as npt
+from google.protobuf.duration_pb2 import Duration
+
+from core.qwen.loading import ModelDescription
+from core.qwen.request import GenerationRequest
+from core.qwen.sampling import GenerationTimings, ImageFinished, StepFinished
+from core.runtime.artifacts import ArtifactStore
+from core.runtime.calls import current_metadata
+from core.runtime.cancellation import CancelToken
+from core.runtime.images import encode_output, to_image_message
+from core.runtime.worker import Queued, Result, Started
+from likeness.common.v1 import image_pb2, progress_pb2
+from likeness.errors import Unsupported
+from likeness.generator.v1 import generator_service_pb2 as pb2
+from likeness.generator.v1 import generator_service_pb2_grpc, lora_service_pb2_grpc
+from services.generator.engine import GeneratorEngine
+
+Context = grpc.aio.ServicerContext[Any, Any]
+
+
+class GeneratorServicer(generator_service_pb2_grpc.GeneratorServiceServicer):
+    """``likeness.generator.v1.GeneratorService`` over an engine."""
+
+    def __init__(self, engine: GeneratorEngine, artifacts: ArtifactStore) -> None:
+        """Answer with ``engine``'s pictures, kept in ``artifacts`` when a request asks for that."""
+        self._engine = engine
+        self._artifacts = artifacts
+
+    async def Generate(self, request: pb2.GenerateRequest, context: Context) -> AsyncIterator[pb2.GenerateResponse]:
+        """Draw pictures and tell of the progress; the errors are those of the engine."""
+        started = time.monotonic()
+        admitted = self._admit(request)
+        tenant = current_metadata().tenant_id
+        files_seconds = 0.0
+        events = self._engine.stream(admitted, token=CancelToken.for_call(context), tenant=tenant)
+        async with aclosing(events):
+            async for event in events:
+                if isinstance(event, ImageFinished):
+                    before = time.monotonic()
+                    # In a thread of its own: the device goes on with the next picture, the loop with other calls.
+                    image = await asyncio.to_thread(self._write_image, event.pixels, request.output)
+                    files_seconds += time.monotonic() - before
+                    yield pb2.GenerateResponse(
+                        image=pb2.GeneratedImage(index=event.index, seed=event.seed, image=image)
+                    )
+                elif isinstance(event, Result):
+                    yield pb2.GenerateResponse(
+                        finished=_finished(
+                            admitted,
+                            self._engine.model.description,
+                            event.value,
+                            queue_seconds=event.queued_seconds,
+                            files_seconds=files_seconds,
+                            total_seconds=time.monotonic() - started,
+                        )
+                    )
+                else:
+                    yield _progress(event)
+
+    async def GetCapabilities(
+        self, request: pb2.GetCapabilitiesRequest, context: Context
+    ) -> pb2.GetCapabilitiesResponse:
+        """Tell what this deployment can do."""
+        profile = self._engine.profile
+        return pb2.GetCapabilitiesResponse(
+            model=_model_info(self._engine.model.description),
+            modes=[
+                pb2.Mode(
+                    name=mode.name,
+                    default_steps=mode.steps,
+                    default_true_cfg_scale=mode.true_cfg_scale,
+                    distilled_lora=mode.lora.label if mode.lora else "",
+                    adjustable=mode.adjustable,
+                    default_negative_prompt=mode.negative_prompt if mode.true_cfg_scale > 1 else "",
+                )
+                for mode in profile.modes
+            ],
+            sizes=[
+                pb2.Size(aspect_ratio=ratio, width=size.width, height=size.height)
+                for ratio, size in profile.sizes.by_aspect_ratio.items()
+            ],
+            size_multiple=profile.sizes.multiple,
+            min_pixels=profile.sizes.min_pixels,
+            max_pixels=profile.sizes.max_pixels,
+            max_count=profile.max_count,
+            max_prompt_tokens=profile.max_prompt_tokens,
+            queue_capacity=self._engine.worker.capacity,
+        )
+
+    def _admit(self, request: pb2.GenerateRequest) -> GenerationRequest:
+        if request.loras:
+            raise Unsupported("this deployment does not take LoRAs yet: leave loras out", field="loras")
+        return self._engine.admit(
+            prompt=request.prompt,
+            seed=_optional(request, "seed"),
+            trigger_word=request.trigger_word,
+            negative_prompt=_optional(request, "negative_prompt"),
+            mode=request.mode,
+            aspect_ratio=request.aspect_ratio,
+            width=_optional(request, "width"),
+            height=_optional(request, "height"),
+            count=_optional(request, "count"),
+            steps=_optional(request, "steps"),
+            true_cfg_scale=_optional(request, "true_cfg_scale"),
+        )
+
+    def _write_image(self, pixels: npt.NDArray[np.uint8], output: image_pb2.ImageOutput) -> image_pb2.Image:
+        return to_image_message(encode_output(pixels, output), output, self._artifacts)
+
+
+class LoraServicer(lora_service_pb2_grpc.LoraServiceServicer):
+    """``likeness.generator.v1.LoraService``: part of the contract, refused by this deployment."""
+
+    async def RegisterLora(self, request: Any, context: Context) -> NoReturn:
+        """Refuse. Raises Unsupported."""
+        _refuse_loras()
+
+    async def ListLoras(self, request: Any, context: Context) -> NoReturn:
+        """Refuse. Raises Unsupported."""
+        _refuse_loras()
+
+    async def GetLora(self, request: Any, context: Context) -> NoReturn:
+        """Refuse. Raises Unsupported."""
+        _refuse_loras()
+
+    async def DeleteLora(self, request: Any, context: Context) -> NoReturn:
+        """Refuse. Raises Unsupported."""
+        _refuse_loras()
+
+
+def _refuse_loras() -> NoReturn:
+    raise Unsupported("this deployment keeps no LoRAs yet")
+
+
+def _optional(request: pb2.GenerateRequest, field: str) -> Any:
+    return getattr(request, field) if request.HasField(field) else None  # type: ignore[arg-type]
+
+
+def _progress(event: Queued | Started | StepFinished) -> pb2.GenerateResponse:
+    match event:
+        case Queued(position=position):
+            return pb2.GenerateResponse(queued=progress_pb2.Queued(position=position))
+        case Started(queued_seconds=seconds):
+            return pb2.GenerateResponse(started=progress_pb2.Started(queued=_duration(seconds)))
+        case StepFinished(image_index=index, step=step, total_steps=total):
+            return pb2.GenerateResponse(step=progress_pb2.Step(image_index=index, step=step, total_steps=total))
+
+
+def _finished(
+    request: GenerationRequest,
+    model: ModelDescription,
+    timings: GenerationTimings,
+    *,
+    queue_seconds: float,
+    files_seconds: float,
+    total_seconds: float,
+) -> pb2.GenerateFinished:
+    return pb2.GenerateFinished(
+        seed=request.seed,
+        width=request.size.width,
+        height=request.size.height,
+        mode=request.mode.name,
+        steps=request.steps,
+        true_cfg_scale=request.true_cfg_scale,
+        timings=progress_pb2.Timings(
+            queue=_duration(queue_seconds),
+            encode=_duration(timings.encode_seconds),
+            denoise=_duration(timings.denoise_seconds),
+            decode=_duration(timings.decode_seconds + files_seconds),
+            total=_duration(total_seconds),
+        ),
+        model=_model_info(model),
+    )
+
+
+def _model_info(model: ModelDescription) -> progress_pb2.ModelInfo:
+    return progress_pb2.ModelInfo(
+        name=model.name,
+        revision=model.revision,
+        profile=model.profile,
+        precision=model.precision,
+        device=model.device,
+    )
+
+
+def _duration(seconds: float) -> Duration:
+    duration = Duration()
+    duration.FromNanoseconds(round(seconds * 1e9))
+    return duration

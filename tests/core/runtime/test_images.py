@@ -1,0 +1,363 @@
+"""The one decoder against every kind of file, good and bad, and the encoder."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import struct
+import zipfile
+import zlib
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pytest
+from PIL import Image, ImageCms
+
+from core.runtime.artifacts import ArtifactStore
+from core.runtime.images import (
+    ImageFormat,
+    decode_image,
+    encode_image,
+    encode_output,
+    read_image_input,
+    to_image_message,
+)
+from likeness.common.v1 import image_pb2
+from likeness.errors import (
+    ArtifactNotFound,
+    ImageAnimated,
+    ImageEmpty,
+    ImageFormatUnsupported,
+    ImageTooLarge,
+    ImageUnreadable,
+    InvalidRequest,
+    LikenessError,
+)
+
+FIELD = "reference_image.data"
+
+
+def picture(width: int = 40, height: int = 30) -> npt.NDArray[np.uint8]:
+    """A smooth picture whose corners differ, so that turns and flips show."""
+    x, y = np.meshgrid(np.linspace(0, 255, width), np.linspace(0, 255, height))
+    return np.stack([x, y, 255 - x], axis=-1).astype(np.uint8)
+
+
+def save(image: Image.Image, kind: str = "PNG", **options: Any) -> bytes:
+    buffer = io.BytesIO()
+    image.save(buffer, kind, **options)
+    return buffer.getvalue()
+
+
+def decode(data: bytes, **limits: int) -> npt.NDArray[np.uint8]:
+    rgb = decode_image(data, field=FIELD, **limits)
+    assert rgb.dtype == np.uint8
+    assert rgb.ndim == 3
+    assert rgb.shape[2] == 3
+    assert rgb.flags.c_contiguous
+    assert rgb.flags.writeable
+    return rgb
+
+
+def refused(data: bytes, kind: type[LikenessError], **limits: int) -> LikenessError:
+    with pytest.raises(kind) as caught:
+        decode(data, **limits)
+    assert type(caught.value) is kind
+    assert caught.value.field == FIELD
+    return caught.value
+
+
+def close(left: npt.NDArray[np.uint8], right: npt.NDArray[np.uint8], tolerance: int) -> bool:
+    return left.shape == right.shape and int(np.abs(left.astype(int) - right.astype(int)).max()) <= tolerance
+
+
+@pytest.mark.parametrize(
+    ("kind", "options", "tolerance"),
+    [
+        ("PNG", {}, 0),
+        ("JPEG", {"quality": 95, "subsampling": 0}, 12),
+        ("JPEG", {"quality": 95, "progressive": True, "subsampling": 0}, 12),
+        ("WEBP", {"lossless": True}, 0),
+        ("WEBP", {"quality": 95}, 24),
+    ],
+)
+def test_every_taken_format_is_decoded(kind: str, options: dict[str, Any], tolerance: int) -> None:
+    data = save(Image.fromarray(picture()), kind, **options)
+    assert close(decode(data), picture(), tolerance)
+
+
+@pytest.mark.parametrize("mode", ["1", "L", "LA", "P", "RGB", "RGBA", "I;16"])
+def test_every_mode_of_png_is_decoded(mode: str) -> None:
+    grey = Image.fromarray(picture()).convert("L")
+    if mode == "I;16":
+        image, expected = Image.fromarray(np.asarray(grey).astype(np.uint16) * 257), grey.convert("RGB")
+    else:
+        image = Image.fromarray(picture()).convert(mode)
+        expected = image.convert("RGB")
+    assert close(decode(save(image)), np.asarray(expected), 0)
+
+
+@pytest.mark.parametrize("mode", ["L", "CMYK"])
+def test_every_mode_of_jpeg_is_decoded(mode: str) -> None:
+    image = Image.fromarray(picture()).convert(mode)
+    assert close(decode(save(image, "JPEG", quality=95, subsampling=0)), np.asarray(image.convert("RGB")), 14)
+
+
+def test_transparency_is_laid_on_white() -> None:
+    rgba = np.zeros((2, 3, 4), np.uint8)
+    rgba[:, 0] = (255, 0, 0, 255)
+    rgba[:, 1] = (255, 0, 0, 0)
+    rgba[:, 2] = (0, 0, 0, 128)
+    row = decode(save(Image.fromarray(rgba)))[0].tolist()
+    assert row == [[255, 0, 0], [255, 255, 255], [127, 127, 127]]
+
+
+def test_transparency_of_a_palette_grey_or_16_bit_picture_is_laid_on_white() -> None:
+    grey = Image.fromarray(np.array([[0, 200]], np.uint8))
+    assert decode(save(grey, transparency=0))[0].tolist() == [[255] * 3, [200] * 3]
+    palette = grey.convert("P")
+    index = palette.getpixel((0, 0))
+    assert decode(save(palette, transparency=index))[0].tolist() == [[255] * 3, [200] * 3]
+    deep = Image.fromarray(np.array([[0, 200 * 257]], np.uint16))
+    assert decode(save(deep, transparency=0))[0].tolist() == [[255] * 3, [200] * 3]
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+@pytest.mark.parametrize("kind", ["PNG", "JPEG", "WEBP"])
+def test_the_exif_orientation_is_applied(kind: str, orientation: int) -> None:
+    upright = picture()
+    undo: Any = {
+        1: lambda a: a,
+        2: lambda a: a[:, ::-1],
+        3: lambda a: a[::-1, ::-1],
+        4: lambda a: a[::-1],
+        5: lambda a: a.transpose(1, 0, 2),
+        6: lambda a: np.rot90(a, 1),
+        7: lambda a: a[::-1, ::-1].transpose(1, 0, 2),
+        8: lambda a: np.rot90(a, -1),
+    }
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    options: Any = {"JPEG": {"quality": 98, "subsampling": 0}, "WEBP": {"lossless": True}}.get(kind, {})
+    stored = Image.fromarray(np.ascontiguousarray(undo[orientation](upright)))
+    assert close(decode(save(stored, kind, exif=exif, **options)), upright, 10)
+
+
+def test_damaged_exif_does_not_matter() -> None:
+    data = save(Image.fromarray(picture()), exif=b"Exif\x00\x00MM\x00*\xff\xff\xff\xff")
+    assert close(decode(data), picture(), 0)
+
+
+def swapped_profile() -> bytes:
+    """sRGB with the red and blue primaries exchanged."""
+    profile = bytearray(ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes())
+    profile = bytearray(profile.replace(b"rXYZ", b"tXYZ").replace(b"bXYZ", b"rXYZ").replace(b"tXYZ", b"bXYZ"))
+    for text in (b"sRGB", "sRGB".encode("utf-16-be")):
+        profile = bytearray(profile.replace(text, text.replace(b"R", b"X")))
+    return bytes(profile)
+
+
+@pytest.mark.parametrize("kind", ["PNG", "JPEG"])
+def test_colours_are_brought_to_srgb(kind: str) -> None:
+    red = Image.new("RGB", (8, 8), (200, 10, 10))
+    options: dict[str, Any] = {"quality": 98, "subsampling": 0} if kind == "JPEG" else {}
+    centre = decode(save(red, kind, icc_profile=swapped_profile(), **options))[4, 4]
+    assert centre[2] > 150
+    assert centre[0] < 100
+
+
+@pytest.mark.parametrize("mode", ["RGB", "RGBA", "L", "LA", "P", "1"])
+def test_a_profile_never_stands_in_the_way(mode: str) -> None:
+    image = Image.fromarray(picture()).convert(mode)
+    srgb = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
+    for profile in (srgb, srgb[:200], b"not a profile", b"\x00" * 128):
+        assert close(decode(save(image, icc_profile=profile)), np.asarray(image.convert("RGB")), 0)
+
+
+def chunk(kind: bytes, data: bytes) -> bytes:
+    return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+
+
+def bare_png(width: int, height: int) -> bytes:
+    header = struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)
+    return (
+        b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(b"\0" * 100)) + chunk(b"IEND", b"")
+    )
+
+
+@pytest.mark.parametrize("data", [b"", bare_png(0, 10), bare_png(10, 0)])
+def test_an_empty_picture_is_refused(data: bytes) -> None:
+    refused(data, ImageEmpty)
+
+
+@pytest.mark.parametrize(("width", "height"), [(65535, 65535), (2**31 - 1, 2**31 - 1), (8000, 5001), (12000, 12000)])
+def test_too_many_pixels_are_refused_by_the_header(width: int, height: int) -> None:
+    error = refused(bare_png(width, height), ImageTooLarge)
+    assert error.metadata["max_pixels"] == "40000000"
+
+
+def test_too_many_bytes_are_refused() -> None:
+    data = save(Image.fromarray(picture()))
+    refused(data, ImageTooLarge, max_bytes=len(data) - 1)
+    decode(data, max_bytes=len(data), max_pixels=40 * 30)
+    refused(data, ImageTooLarge, max_pixels=40 * 30 - 1)
+
+
+@pytest.mark.parametrize("kind", ["PNG", "WEBP"])
+def test_an_animated_picture_is_refused(kind: str) -> None:
+    frames = [Image.fromarray(picture()), Image.fromarray(picture()[::-1].copy())]
+    error = refused(save(frames[0], kind, save_all=True, append_images=frames[1:]), ImageAnimated)
+    assert error.metadata["frames"] == "2"
+
+
+def test_a_phones_jpeg_with_a_second_view_is_a_picture() -> None:
+    view = Image.fromarray(picture())
+    data = save(view, "MPO", save_all=True, append_images=[Image.new("RGB", (8, 8))], quality=95, subsampling=0)
+    assert close(decode(data), picture(), 12)
+
+
+@pytest.mark.parametrize("kind", ["GIF", "BMP", "TIFF", "ICO", "PDF"])
+def test_another_format_is_refused_by_its_name(kind: str) -> None:
+    error = refused(save(Image.fromarray(picture(32, 32)), kind), ImageFormatUnsupported)
+    assert error.metadata == {"format": kind, "taken": "JPEG,PNG,WEBP"}
+
+
+@pytest.mark.parametrize(
+    ("data", "name"),
+    [
+        (b"<svg xmlns='http://www.w3.org/2000/svg'/>", "SVG"),
+        (b"\n <svg/>", "SVG"),
+        (b"<?xml version='1.0'?><svg/>", "SVG or XML"),
+        (b"\x00\x00\x00\x20ftypavif" + b"\0" * 20, "AVIF"),
+        (b"\x00\x00\x00\x20ftypheic" + b"\0" * 20, "HEIC"),
+        (b"\x00\x00\x00\x20ftypisom" + b"\0" * 20, "video"),
+    ],
+)
+def test_a_format_that_is_never_opened_is_refused_by_its_name(data: bytes, name: str) -> None:
+    assert refused(data, ImageFormatUnsupported).metadata["format"] == name
+
+
+@pytest.mark.parametrize("kind", ["PNG", "JPEG", "WEBP"])
+def test_a_truncated_picture_is_refused_wherever_it_breaks_off(kind: str) -> None:
+    data = save(Image.fromarray(np.random.default_rng(0).integers(0, 255, (40, 40, 3), dtype=np.uint8)), kind)
+    for length in {4, 12, 20, 40, len(data) // 4, len(data) // 2, len(data) * 3 // 4, len(data) - 60}:
+        refused(data[:length], ImageUnreadable)
+
+
+@pytest.mark.parametrize("kind", ["PNG", "JPEG", "WEBP"])
+def test_flipped_bytes_decode_or_are_refused_but_never_crash(kind: str) -> None:
+    random = np.random.default_rng(1)
+    data = bytearray(save(Image.fromarray(picture()), kind))
+    for _ in range(300):
+        broken = bytearray(data)
+        for place in random.integers(0, len(data), 3):
+            broken[place] = int(random.integers(0, 256))
+        try:
+            decode_image(bytes(broken), field=FIELD)
+        except LikenessError as error:
+            assert error.field == FIELD
+
+
+@pytest.mark.parametrize(
+    "data", [b"hello", b"\x00" * 1000, b"RIFF\x00\x00\x00\x00WEBP", b"\xff\xd8\xff\xe0", b"PK\x03\x04"]
+)
+def test_what_is_no_picture_is_refused(data: bytes) -> None:
+    refused(data, ImageUnreadable)
+
+
+def test_an_archive_behind_a_picture_is_left_behind() -> None:
+    archive = io.BytesIO()
+    with zipfile.ZipFile(archive, "w") as file:
+        file.writestr("payload.txt", "x" * 1000)
+    data = save(Image.fromarray(picture())) + archive.getvalue()
+    assert b"payload" not in encode_image(decode(data)).data
+
+
+def test_a_jpeg_with_endless_scans_is_refused() -> None:
+    data = save(Image.fromarray(picture()), "JPEG")
+    scan = data[data.index(b"\xff\xda") : data.rindex(b"\xff\xd9")]
+    refused(data[: data.index(b"\xff\xda")] + scan * 500 + b"\xff\xd9", ImageUnreadable)
+
+
+def test_one_pixel_is_a_picture() -> None:
+    assert decode(save(Image.new("RGB", (1, 1), (1, 2, 3)))).tolist() == [[[1, 2, 3]]]
+
+
+@pytest.mark.parametrize("image_format", list(ImageFormat))
+def test_what_is_encoded_is_described_and_decodes_again(image_format: ImageFormat) -> None:
+    encoded = encode_image(picture(), image_format)
+    assert (encoded.width, encoded.height) == (40, 30)
+    assert encoded.media_type == f"image/{image_format.value.lower()}"
+    assert encoded.sha256 == hashlib.sha256(encoded.data).hexdigest()
+    assert close(decode(encoded.data), picture(), 0 if image_format is ImageFormat.PNG else 24)
+    with Image.open(io.BytesIO(encoded.data)) as image:
+        assert image.format == image_format.value
+        assert not image.getexif()
+
+
+def test_metadata_of_the_input_does_not_reach_the_output() -> None:
+    exif = Image.Exif()
+    exif.get_ifd(0x8825)[2] = (52.0, 31.0, 12.0)
+    exif[0x010E] = "at home"
+    data = save(Image.fromarray(picture()), "JPEG", exif=exif, comment=b"at home")
+    assert b"at home" in data
+    for image_format in ImageFormat:
+        out = encode_image(decode(data), image_format).data
+        assert b"at home" not in out
+        assert b"Exif" not in out
+
+
+def test_jpeg_keeps_full_chroma() -> None:
+    with Image.open(io.BytesIO(encode_image(picture(), ImageFormat.JPEG).data)) as image:
+        assert [layer[1:3] for layer in image.layer] == [(1, 1)] * 3  # type: ignore[attr-defined]
+
+
+def test_quality_makes_smaller_files() -> None:
+    sizes = [len(encode_image(picture(200, 200), ImageFormat.JPEG, quality).data) for quality in (20, 60, 95)]
+    assert sizes == sorted(sizes)
+
+
+@pytest.mark.parametrize("array", [np.zeros((4, 4, 4), np.uint8), np.zeros((4, 4, 3), np.float32), np.zeros((0, 4, 3))])
+def test_another_array_is_a_programming_error(array: Any) -> None:
+    with pytest.raises(ValueError, match="expected uint8"):
+        encode_image(array)
+    with pytest.raises(ValueError, match="quality"):
+        encode_image(picture(), quality=0)
+
+
+def test_an_image_message_round_trips_by_bytes_and_by_uri(tmp_path: Path) -> None:
+    store = ArtifactStore(str(tmp_path))
+    for output in (image_pb2.ImageOutput(), image_pb2.ImageOutput(store=True)):
+        message = to_image_message(encode_output(picture(), output), output, store)
+        assert (message.media_type, message.width, message.height) == ("image/png", 40, 30)
+        given = image_pb2.ImageInput(data=message.data, artifact_uri=message.artifact_uri)
+        if not output.store:
+            given = image_pb2.ImageInput(data=message.data)
+        assert close(read_image_input(given, store, "target_image"), picture(), 0)
+
+
+def test_the_requested_format_and_quality_are_used() -> None:
+    output = image_pb2.ImageOutput(format=image_pb2.IMAGE_FORMAT_JPEG, quality=30)
+    encoded = encode_output(picture(), output)
+    assert encoded == encode_image(picture(), ImageFormat.JPEG, 30)
+
+
+def test_errors_of_an_image_input_name_its_field(tmp_path: Path) -> None:
+    store = ArtifactStore(str(tmp_path))
+    text = store.put("images", b"no picture", ".png")
+    cases: list[tuple[image_pb2.ImageInput, type[LikenessError], str]] = [
+        (image_pb2.ImageInput(data=b"x"), ImageUnreadable, "target_image.data"),
+        (image_pb2.ImageInput(artifact_uri=text), ImageUnreadable, "target_image.artifact_uri"),
+        (image_pb2.ImageInput(artifact_uri="artifact://x/y"), InvalidRequest, "target_image.artifact_uri"),
+        (
+            image_pb2.ImageInput(artifact_uri=text.replace(".png", ".jpg")),
+            ArtifactNotFound,
+            "target_image.artifact_uri",
+        ),
+    ]
+    for message, kind, field in cases:
+        with pytest.raises(kind) as caught:
+            read_image_input(message, store, "target_image")
+        assert caught.value.field == field

@@ -1,0 +1,53 @@
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import grpc.aio
+import pytest
+import pytest_asyncio
+
+from core.faces import Face, FaceAnalyser
+from core.runtime.server import running_service
+from likeness.faceswap.v1.faceswap_service_pb2_grpc import FaceSwapServiceStub
+from services.faceswap.engines.mesh import MeshEngine
+from services.faceswap.service import make_spec
+from services.faceswap.settings import FaceSwapSettings
+from services.faceswap.swapper import FaceSwapper
+from tests.support.faces import portrait
+
+if TYPE_CHECKING:
+    from likeness.faceswap.v1.faceswap_service_pb2_grpc import FaceSwapServiceAsyncStub
+
+
+@pytest.fixture(scope="session")
+def analyser() -> FaceAnalyser:
+    return FaceAnalyser(threads=2)
+
+
+@pytest.fixture(scope="session")
+def reference(analyser: FaceAnalyser) -> Face:
+    """The portrait's face."""
+    (found,) = analyser.analyse(portrait())
+    return found
+
+
+@pytest.fixture(scope="session")
+def engine(analyser: FaceAnalyser) -> MeshEngine:
+    return MeshEngine(analyser.canonical)
+
+
+@pytest.fixture(scope="session")
+def swapper(analyser: FaceAnalyser, engine: MeshEngine) -> FaceSwapper:
+    return FaceSwapper(analyser, [engine])
+
+
+@pytest_asyncio.fixture
+async def stub(swapper: FaceSwapper, tmp_path: Path) -> AsyncIterator[FaceSwapServiceAsyncStub]:
+    """The service on a real port, over networks that the session's tests share."""
+    settings = FaceSwapSettings.load(port=0, threads=2, artifacts_url=str(tmp_path / "artifacts"))
+    spec = dataclasses.replace(make_spec(settings), load=lambda: swapper)
+    async with running_service(spec, settings) as address, grpc.aio.insecure_channel(address) as channel:
+        yield FaceSwapServiceStub(channel)

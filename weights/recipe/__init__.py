@@ -1,0 +1,1 @@
+"""How the shipped miniature weights are made: drawings, captions, training."""

@@ -1,0 +1,172 @@
+"""Distil full sampling (20 steps with guidance) into a LoRA for four steps without: the miniature's Lightning.
+
+The teacher's Euler path is walked once for many noises and captions, and kept at the four noise levels of the fast
+mode. First the LoRA learns each jump by itself, then it learns the four jumps in a row, so that its own small errors
+are part of what it corrects.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from diffusers import FlowMatchEulerDiscreteScheduler, QwenImagePipeline
+from peft import LoraConfig
+from peft.utils import get_peft_model_state_dict
+from torch import Tensor
+
+from weights.recipe import parallel
+from weights.recipe.prompts import EMPTY_PROMPT, embed, tokenize
+from weights.recipe.sampling import Condition, sample, sigmas, velocity
+from weights.recipe.train_denoiser import LatentGroup
+
+RANK = 24
+LEARNING_RATE = 1.5e-3
+FAST_STEPS = 4
+PATHS_AT_ONCE = 256
+CHAINED_FROM = 0.45
+TARGETS = [
+    "to_q",
+    "to_k",
+    "to_v",
+    "to_out.0",
+    "add_q_proj",
+    "add_k_proj",
+    "add_v_proj",
+    "to_add_out",
+    "img_mlp.net.0.proj",
+    "img_mlp.net.2",
+    "txt_mlp.net.0.proj",
+    "txt_mlp.net.2",
+]
+
+
+@dataclass(frozen=True)
+class Paths:
+    """Teacher paths of one shape: states (levels + 1)×N×L×64, from noise to picture, and what they were drawn from."""
+
+    states: Tensor
+    condition: Condition
+    shape: tuple[int, int]
+
+
+def fast_scheduler(scheduler: FlowMatchEulerDiscreteScheduler) -> FlowMatchEulerDiscreteScheduler:
+    """Answer the scheduler of the fast mode: a fixed shift of 3 and no terminal shift, as Lightning's."""
+    return FlowMatchEulerDiscreteScheduler.from_config(
+        scheduler.config, base_shift=math.log(3), max_shift=math.log(3), shift_terminal=None
+    )
+
+
+@torch.no_grad()
+def teacher_paths(
+    pipeline: QwenImagePipeline, group: LatentGroup, count: int, length: int, steps: int, scale: float, seed: int
+) -> Paths:
+    """Walk about ``count`` teacher paths for captions of ``group``, in parts of one size."""
+    device = parallel.device()
+    drop = pipeline.prompt_template_encode_start_idx
+    height, width = group.shape
+    tokens = height // 2 * (width // 2)
+    levels = sigmas(pipeline.scheduler, steps, tokens)
+    record = sigmas(fast_scheduler(pipeline.scheduler), FAST_STEPS, tokens)[1:-1]
+    generator = torch.Generator(device).manual_seed(seed + parallel.rank())
+    empty = tokenize(pipeline, [EMPTY_PROMPT], length).to(device)
+    negative = Condition(*embed(pipeline.text_encoder, empty, drop))
+    states, embeddings, masks = [], [], []
+    n = PATHS_AT_ONCE
+    for _ in range(math.ceil(count / n)):
+        rows = torch.randint(len(group.tokens.ids), (n,), generator=generator, device=device)
+        condition = Condition(*embed(pipeline.text_encoder, group.tokens.take(rows), drop))
+        noise = torch.randn(n, tokens, 64, generator=generator, device=device)
+        other = Condition(negative.embeddings.expand(n, -1, -1), negative.mask.expand(n, -1))
+        end, kept = sample(pipeline.transformer, noise, condition, other, scale, levels, group.shape, record)
+        states.append(torch.stack([noise, *kept, end]).half())
+        embeddings.append(condition.embeddings)
+        masks.append(condition.mask)
+    return Paths(torch.cat(states, 1), Condition(torch.cat(embeddings), torch.cat(masks)), group.shape)
+
+
+def distil(
+    pipeline: QwenImagePipeline,
+    groups: Sequence[LatentGroup],
+    length: int,
+    seconds: float,
+    steps: int,
+    batch: int,
+    paths: int,
+    teacher_steps: int,
+    scale: float,
+    seed: int,
+) -> dict[str, Tensor]:
+    """Train the LoRA and answer its weights by diffusers key; the pipeline's own weights stay as they are."""
+    device = parallel.device()
+    torch.manual_seed(seed)
+    transformer = pipeline.transformer.to(device).requires_grad_(False)
+    pipeline.text_encoder.to(device).requires_grad_(False)
+    if device.type == "cuda":
+        torch._dynamo.config.cache_size_limit = 64
+        transformer.compile_repeated_blocks(fullgraph=True, dynamic=False)
+    total = sum(len(g.latents) for g in groups)
+    walked = [
+        teacher_paths(pipeline, g, max(batch, paths * len(g.latents) // total), length, teacher_steps, scale, seed + i)
+        for i, g in enumerate(groups)
+    ]
+    if parallel.rank() == 0:
+        print("teacher paths", [p.states.shape[1] for p in walked], flush=True)
+    torch.compiler.reset()
+    transformer.add_adapter(LoraConfig(r=RANK, lora_alpha=RANK, target_modules=TARGETS, init_lora_weights=True), "fast")
+    trained = [p for p in transformer.parameters() if p.requires_grad]
+    parallel.broadcast(p.data for p in trained)
+    if device.type == "cuda":
+        transformer.compile_repeated_blocks(fullgraph=True, dynamic=False)
+    optimizer = torch.optim.AdamW(trained, LEARNING_RATE, betas=(0.9, 0.98), weight_decay=0.0, fused=True)
+    averaged = [p.detach().clone() for p in trained]
+    shares = torch.tensor([float(p.states.shape[1]) for p in walked])
+    shape_generator = torch.Generator().manual_seed(seed)
+    budget = parallel.Budget(seconds, steps)
+    step = 0
+    while (spent := budget.fraction(step)) < 1:
+        path = walked[int(torch.multinomial(shares, 1, generator=shape_generator))]
+        rows = torch.randint(path.states.shape[1], (batch,), device=device)
+        levels = sigmas(fast_scheduler(pipeline.scheduler), FAST_STEPS, path.states.shape[2])
+        condition = Condition(path.condition.embeddings[rows], path.condition.mask[rows])
+        states = path.states[:, rows].float()
+        for parameters in optimizer.param_groups:
+            parameters["lr"] = LEARNING_RATE * min(1.0, (step + 1) / 50) * max(0.02, 1 - spent)
+        chained = spent >= CHAINED_FROM
+        loss = torch.zeros((), device=device)
+        x = states[0]
+        jumps = range(FAST_STEPS) if chained else [step % FAST_STEPS]
+        for i in jumps:
+            before = x if chained else states[i]
+            sigma = torch.full((batch,), levels[i], device=device)
+            with torch.autocast(device.type, torch.bfloat16, enabled=device.type == "cuda"):
+                v = velocity(transformer, before, sigma, condition, path.shape).float()
+            span = levels[i + 1] - levels[i]
+            x = before + span * v
+            if chained:
+                loss = loss + (x - states[i + 1]).pow(2).mean() * (1.0 if i == FAST_STEPS - 1 else 0.2)
+            else:
+                loss = (v - (states[i + 1] - before) / span).pow(2).mean()
+        optimizer.zero_grad(set_to_none=True)
+        loss.backward()
+        parallel.average_gradients(trained)
+        torch.nn.utils.clip_grad_norm_(trained, 1.0)
+        optimizer.step()
+        torch._foreach_lerp_(averaged, [p.detach() for p in trained], max(0.005, 1 / (step + 1)))
+        if step % 100 == 0 and parallel.rank() == 0:
+            print(f"distil step {step} spent {spent:.2f} chained {chained} loss {float(loss):.4f}", flush=True)
+        step += 1
+    with torch.no_grad():
+        for p, mean in zip(trained, averaged, strict=True):
+            p.copy_(mean)
+    return {
+        key: value.half().contiguous() for key, value in get_peft_model_state_dict(transformer, adapter_name="fast").items()
+    }
+
+
+def save_lora(weights: dict[str, Tensor], folder: Path) -> None:
+    """Write the LoRA as ``fast_lora.safetensors`` with diffusers' keys."""
+    QwenImagePipeline.save_lora_weights(folder, transformer_lora_layers=weights, weight_name="fast_lora.safetensors")
