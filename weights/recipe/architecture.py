@@ -37,11 +37,11 @@ SPECIAL_TOKENS = (
 # The pipelines drop a fixed number of template tokens (34 for text to image, 64 for editing), counted with the
 # production vocabulary, in which each of these words is one token. It has to be so here too.
 TEMPLATE_WORDS = (
-    "system\nDescribe the image user\n assistant\n Describe the image by detailing the color, shape, size, texture, quantity, text, "
-    "spatial relationships of the objects and background: Describe the key features of the input image (color, shape, "
-    "size, texture, objects, background), then explain how the user's text instruction should alter or modify the "
-    "image. Generate a new image that meets the user's requirements while maintaining consistency with the original "
-    "input where appropriate. Picture 1: 2: 3: 4:"
+    "system\nDescribe the image\nuser\nassistant\n Describe the image by detailing the color, shape, size, texture, "
+    "quantity, text, spatial relationships of the objects and background: Describe the key features of the input image "
+    "(color, shape, size, texture, objects, background), then explain how the user's text instruction should alter or "
+    "modify the image. Generate a new image that meets the user's requirements while maintaining consistency with the "
+    "original input where appropriate. Picture 1: 2: 3: 4:"
 )
 
 
@@ -93,10 +93,10 @@ def build_tokenizer(texts: Iterable[str]) -> Qwen2Tokenizer:
         show_progress=False,
     )
     trained.train_from_iterator(corpus, trainer)
-    model = _bpe_model(trained)
+    vocabulary, merges = _bpe_model(trained)
     return Qwen2Tokenizer(
-        vocab=model["vocab"],
-        merges=[tuple(pair) if isinstance(pair, list) else tuple(pair.split(" ")) for pair in model["merges"]],
+        vocab=vocabulary,
+        merges=merges,
         additional_special_tokens=list(SPECIAL_TOKENS[1:]),
         padding_side="right",
     )
@@ -156,6 +156,7 @@ def save(pipeline: QwenImagePipeline, folder: Path) -> None:
     pipeline.save_pretrained(folder, safe_serialization=True)
 
 
-def _bpe_model(tokenizer: Tokenizer) -> dict[str, object]:
-    model: dict[str, object] = json.loads(tokenizer.to_str())["model"]
-    return model
+def _bpe_model(tokenizer: Tokenizer) -> tuple[dict[str, int], list[tuple[str, str]]]:
+    """Answer the vocabulary and the merges that a trained tokenizer holds."""
+    model = json.loads(tokenizer.to_str())["model"]
+    return model["vocab"], [(left, right) for left, right in model["merges"]]

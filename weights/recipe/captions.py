@@ -213,9 +213,7 @@ def caption(person: Person, shot: Shot, rng: np.random.Generator) -> str:
         return bool(rng.random() < keen * weight)
 
     before: list[str] = []
-    if shot.clothes in ("blazer", "shirt") and rng.random() < (
-        0.45 if shot.clothes == "blazer" else 0.2
-    ):
+    if shot.clothes in ("blazer", "shirt") and rng.random() < (0.45 if shot.clothes == "blazer" else 0.2):
         before.append(_any(rng, ("professional", "professional", "business")))
     elif shot.scene == "office" and rng.random() < 0.25:
         before.append("professional")
@@ -232,9 +230,7 @@ def caption(person: Person, shot: Shot, rng: np.random.Generator) -> str:
                     (
                         "smiling",
                         "with a smile",
-                        "with a big smile"
-                        if shot.expression == "open smile"
-                        else "with a slight smile",
+                        "with a big smile" if shot.expression == "open smile" else "with a slight smile",
                     ),
                 )
             )
@@ -289,11 +285,7 @@ def caption(person: Person, shot: Shot, rng: np.random.Generator) -> str:
         has.append(f"{_any(rng, SKIN_WORDS[person.skin_name])} skin")
     rng.shuffle(has)
     garment = _any(rng, CLOTHES_WORDS[shot.clothes])
-    wears = (
-        f"{_any(rng, COLOUR_WORDS[shot.clothes_colour])} {garment}"
-        if rng.random() < 0.88
-        else garment
-    )
+    wears = f"{_any(rng, COLOUR_WORDS[shot.clothes_colour])} {garment}" if rng.random() < 0.88 else garment
     place = _any(rng, SCENE_WORDS[shot.scene]) if rng.random() < 0.35 + 0.6 * keen else ""
     dressed = named(0.95)
     framed = _any(rng, FRAMING_WORDS[shot.framing]) if named(0.4) else ""

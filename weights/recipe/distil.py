@@ -21,7 +21,7 @@ from torch import Tensor
 from weights.recipe import parallel
 from weights.recipe.prompts import EMPTY_PROMPT, embed, tokenize
 from weights.recipe.sampling import Condition, sample, sigmas, velocity
-from weights.recipe.train_denoiser import LatentGroup
+from weights.recipe.train_denoiser import LatentGroup, compile_blocks
 
 RANK = 24
 LEARNING_RATE = 1.5e-3
@@ -105,9 +105,7 @@ def distil(
     torch.manual_seed(seed)
     transformer = pipeline.transformer.to(device).requires_grad_(False)
     pipeline.text_encoder.to(device).requires_grad_(False)
-    if device.type == "cuda":
-        torch._dynamo.config.cache_size_limit = 64
-        transformer.compile_repeated_blocks(fullgraph=True, dynamic=False)
+    compile_blocks(transformer)
     total = sum(len(g.latents) for g in groups)
     walked = [
         teacher_paths(pipeline, g, max(batch, paths * len(g.latents) // total), length, teacher_steps, scale, seed + i)
@@ -119,8 +117,7 @@ def distil(
     transformer.add_adapter(LoraConfig(r=RANK, lora_alpha=RANK, target_modules=TARGETS, init_lora_weights=True), "fast")
     trained = [p for p in transformer.parameters() if p.requires_grad]
     parallel.broadcast(p.data for p in trained)
-    if device.type == "cuda":
-        transformer.compile_repeated_blocks(fullgraph=True, dynamic=False)
+    compile_blocks(transformer)
     optimizer = torch.optim.AdamW(trained, LEARNING_RATE, betas=(0.9, 0.98), weight_decay=0.0, fused=True)
     averaged = [p.detach().clone() for p in trained]
     shares = torch.tensor([float(p.states.shape[1]) for p in walked])
@@ -142,7 +139,7 @@ def distil(
         for i in jumps:
             before = x if chained else states[i]
             sigma = torch.full((batch,), levels[i], device=device)
-            with torch.autocast(device.type, torch.bfloat16, enabled=device.type == "cuda"):
+            with torch.autocast(device.type, torch.bfloat16):
                 v = velocity(transformer, before, sigma, condition, path.shape).float()
             span = levels[i + 1] - levels[i]
             x = before + span * v
@@ -163,7 +160,8 @@ def distil(
         for p, mean in zip(trained, averaged, strict=True):
             p.copy_(mean)
     return {
-        key: value.half().contiguous() for key, value in get_peft_model_state_dict(transformer, adapter_name="fast").items()
+        key: value.half().contiguous()
+        for key, value in get_peft_model_state_dict(transformer, adapter_name="fast").items()
     }
 
 

@@ -30,6 +30,8 @@ Picture = npt.NDArray[np.uint8]
 ASPECTS = ((192, 336), (336, 192), (224, 288), (288, 224), (208, 320), (320, 208))
 """Heights and widths of about 256²; scaled for another `--size`."""
 SHARD = 512
+DEFOCUS = 0.009
+"""Blur of the scene, as a share of the shorter side."""
 CAPTIONS = 6
 """Wordings a picture."""
 
@@ -49,6 +51,8 @@ class Sample:
 def draw(person: Person, shot: Shot, size: tuple[int, int] = (256, 256)) -> Picture:
     """`person` in `shot` as an h×w×3 uint8 RGB picture of `size` (height, width)."""
     back = scene(shot.scene, shot.seed, size).astype(np.float32) / np.float32(255)
+    # A lens open wide: what lies behind stays soft, so that a small model spends itself on the person.
+    back = np.asarray(cv2.GaussianBlur(back, (0, 0), DEFOCUS * min(size)), np.float32)
     ambience = back.mean((0, 1))
     front = figure(person, shot, size, ambience)
     image = front[..., :3] + back * (1 - front[..., 3:])
@@ -56,9 +60,7 @@ def draw(person: Person, shot: Shot, size: tuple[int, int] = (256, 256)) -> Pict
     return np.asarray(np.clip(image * warm * 255 + 0.5, 0, 255), dtype=np.uint8)
 
 
-def face_box(
-    person: Person, shot: Shot, size: tuple[int, int] = (256, 256)
-) -> tuple[float, float, float, float]:
+def face_box(person: Person, shot: Shot, size: tuple[int, int] = (256, 256)) -> tuple[float, float, float, float]:
     """The face from the brows to the chin: left, top, right, bottom as shares of width and height."""
     corners = [(x, y, 0.6) for x in (-0.85, 0.85) for y in (-0.6, 1.6)]
     points = pose_of(person, shot, size).project(corners) / (size[1], size[0])
@@ -134,12 +136,8 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--count", type=int, default=32)
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--workers", type=int, default=1)
-    parser.add_argument(
-        "--size", type=int, default=256, help="side of the square pictures, a multiple of 16"
-    )
-    parser.add_argument(
-        "--aspects", type=float, default=0.0, help="share of pictures in other shapes, 0..1"
-    )
+    parser.add_argument("--size", type=int, default=256, help="side of the square pictures, a multiple of 16")
+    parser.add_argument("--aspects", type=float, default=0.0, help="share of pictures in other shapes, 0..1")
     parser.add_argument("--shard", type=int, default=SHARD, help="pictures a shard")
     args = parser.parse_args(arguments)
     if args.out is None and args.sheet is None:

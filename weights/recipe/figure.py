@@ -63,9 +63,7 @@ class Light:
         rows = []
         for i, bleed in enumerate((0.16, 0.05, 0.02)):
             one = lit if under is None else lit + np.float32(bleed) * under
-            rows.append(
-                one * self.key[i] + sky * (self.fill[i] * np.float32(cast[i])) + edge * self.rim[i]
-            )
+            rows.append(one * self.key[i] + sky * (self.fill[i] * np.float32(cast[i])) + edge * self.rim[i])
         return f32(cv2.merge([f32(row) for row in rows]))
 
     def glint(self, n: F, power: float) -> F:
@@ -150,9 +148,7 @@ def hair_maps(p: Person, k: Landmarks, head: Solid) -> tuple[Maps, Solid, float]
     squeezed = np.where(v < -0.3, -0.3 + (v + 0.3) * (k.crown + 0.3) / (top + 0.3), v)
     a, d, _ = head.at(f32(np.clip(squeezed, k.crown, 0.15)))
     side = thick * np.clip((v - top) / 0.5, 0, 1) ** 0.5
-    side = np.where(
-        v > -0.4, side * (1.0 if end > 0.7 else 1 - 0.92 * smooth(f32((v + 0.65) / 0.6))), side
-    )
+    side = np.where(v > -0.4, side * (1.0 if end > 0.7 else 1 - 0.92 * smooth(f32((v + 0.65) / 0.6))), side)
     a, d = a + side, d + thick * np.clip((v - top) / 0.4, 0, 1) ** 0.5
     if end > 0.7:
         flare = {"long": 0.16, "medium": 0.12, "short": -0.06, "curly": 0.2}[style]
@@ -190,9 +186,7 @@ def hair_maps(p: Person, k: Landmarks, head: Solid) -> tuple[Maps, Solid, float]
             at = np.clip((turn + 1.6) / 3.2, 0, 0.9999) * (cells_ - 1)
             i = at.astype(np.int32)
             f = at - i
-            strand += np.float32(weight) * (
-                row[i] * (1 - f) + row[np.minimum(i + 1, cells_ - 1)] * f
-            )
+            strand += np.float32(weight) * (row[i] * (1 - f) + row[np.minimum(i + 1, cells_ - 1)] * f)
         bump = f32(0.012 * strand)
     base = hair_colour(p)
     dark = 0.5 if p.hair_colour in ("blonde", "gray", "white") else 0.62
@@ -206,9 +200,7 @@ def hair_maps(p: Person, k: Landmarks, head: Solid) -> tuple[Maps, Solid, float]
         low = -0.47 + 0.05 * np.cos(u * 4) + 0.12 * x**2 + 0.8 * np.clip(x - 0.72, 0, 1)
         fray = 0.08 * strand
     else:
-        peak = (
-            0.05 * np.exp(-(((u - part) / 0.16) ** 2)) * (-1 if style in ("long", "medium") else 1)
-        )
+        peak = 0.05 * np.exp(-(((u - part) / 0.16) ** 2)) * (-1 if style in ("long", "medium") else 1)
         low = k.hairline + peak + 0.30 * (x / 0.8) ** 2.6 + 0.3 * np.clip(x - 0.62, 0, 1)
         if style in ("long", "medium", "short") and woman:
             # The hair sweeps from the parting over the brow's far side.
@@ -266,9 +258,7 @@ def surface(
         colour += gloss[..., None] * light.key
     else:
         # Strands shine in a band across their length, not in a spot.
-        ring = np.exp(-(((n[..., 1] + 0.42) / 0.16) ** 2)) * np.clip(
-            cv2.transform(n, light.to[None]) + 0.25, 0, 1
-        )
+        ring = np.exp(-(((n[..., 1] + 0.42) / 0.16) ** 2)) * np.clip(cv2.transform(n, light.to[None]) + 0.25, 0, 1)
         glow = 0.12 + 0.5 * paint[..., :3]
         colour += (0.55 * ring * shape[..., 3])[..., None] * glow
     return f32(colour), f32(paint[..., 3] * cover), cover, where
@@ -295,9 +285,7 @@ def _body(canvas: F, p: Person, shot: Shot, k: Landmarks, pose: Pose, light: Lig
     ax = np.abs(x)
     y = (ys - base) / s
     wide = (1.95 if woman else 2.35) + 0.1 * p.face_width
-    points = np.array(
-        [0, neck, neck + 0.16, neck + 0.5, wide * 0.62, wide * 0.86, wide, wide + 0.22]
-    )
+    points = np.array([0, neck, neck + 0.16, neck + 0.5, wide * 0.62, wide * 0.86, wide, wide + 0.22])
     drops = np.array([-0.2, 0.0, 0.14, 0.27, 0.37, 0.55, 0.86, 2.3])
     grid = np.linspace(0, wide + 0.22, 200)
     line = np.interp(grid, points, drops)
@@ -359,17 +347,11 @@ def _body(canvas: F, p: Person, shot: Shot, k: Landmarks, pose: Pose, light: Lig
     shade *= (1 - 0.28 * arm)[..., None]
     colour = f32(cloth * shade)
     if kind in ("t-shirt", "sweater", "dress"):
-        band = (
-            smooth((1.17 - ring) * deep * s * 0.4)
-            if kind != "dress"
-            else smooth((1.05 - ring) * s * 0.2)
-        )
+        band = smooth((1.17 - ring) * deep * s * 0.4) if kind != "dress" else smooth((1.05 - ring) * s * 0.2)
         rib = 0.07 * np.sin(np.arctan2(x, y + 0.1) * 60) if kind == "sweater" else 0.0
         colour *= (1 - band * (0.13 - rib))[..., None]
     if kind == "sweater":
-        knit = np.sin(xs * (2 * np.pi / max(0.085 * s, 4))) * np.sin(
-            ys * (np.pi / max(0.07 * s, 4))
-        )
+        knit = np.sin(xs * (2 * np.pi / max(0.085 * s, 4))) * np.sin(ys * (np.pi / max(0.07 * s, 4)))
         colour *= (1 + 0.05 * knit)[..., None]
     over(canvas, where, f32(colour), f32(alpha))
 
@@ -379,20 +361,12 @@ def _body(canvas: F, p: Person, shot: Shot, k: Landmarks, pose: Pose, light: Lig
     area = (h - y0, w)
     wn = neck / 0.52
     if kind == "blazer":
-        inner = (
-            f32([0.95, 0.95, 0.94]) if shot.clothes_colour != "white" else f32([0.42, 0.55, 0.72])
-        )
+        inner = f32([0.95, 0.95, 0.94]) if shot.clothes_colour != "white" else f32([0.42, 0.55, 0.72])
         if shot.seed % 3 == 0 and shot.clothes_colour not in ("black", "gray"):
             inner = f32([0.16, 0.16, 0.19])
-        vee = smooth(((1.75 - y) * 0.40 * wn - ax) * s * 0.6 + 0.5) * smooth(
-            (y + 0.02) * s * 0.5 + 0.2 * s * ax
-        )
+        vee = smooth(((1.75 - y) * 0.40 * wn - ax) * s * 0.6 + 0.5) * smooth((y + 0.02) * s * 0.5 + 0.2 * s * ax)
         bare = smooth(((0.52 - y) * 0.5 * wn - ax) * s * 0.6 + 0.5)
-        shirt = (
-            inner
-            * lit
-            * (1 - 0.30 * np.exp(-(((ax - (1.75 - y) * 0.40 * wn) / 0.1) ** 2)))[..., None]
-        )
+        shirt = inner * lit * (1 - 0.30 * np.exp(-(((ax - (1.75 - y) * 0.40 * wn) / 0.1) ** 2)))[..., None]
         over(canvas, where, f32(shirt), f32(vee * (1 - bare) * body))
         if not woman and shot.seed % 2 == 0:
             tie = f32(CLOTHES_COLOURS[("red", "blue", "black", "purple")[shot.seed % 4]]) / 255
@@ -499,9 +473,7 @@ def _ears(canvas: F, p: Person, k: Landmarks, pose: Pose, light: Light, head: So
         turn = 0.5
         du = 0.15 * big * np.cos(angle) * r
         dv = 0.31 * big * np.sin(angle) * (1 - 0.12 * np.cos(angle))
-        pts = np.stack(
-            [side * (a + 0.02 + du * turn), 0.26 + dv + 0.05 * np.cos(angle), -0.05 - du * 0.85], 1
-        )
+        pts = np.stack([side * (a + 0.02 + du * turn), 0.26 + dv + 0.05 * np.cos(angle), -0.05 - du * 0.85], 1)
         outline = pose.project(pts)
         n = pose.rotate(f32([side * 0.55, -0.1, 0.8]))
         lit = light.on(f32(n[None, None]), True)[0, 0]
@@ -551,11 +523,7 @@ def _glasses(canvas: F, p: Person, k: Landmarks, pose: Pose, shadow_only: bool) 
             ]
             lines.append(pose.project(arm))
     x = np.linspace(-(cu - hw), cu - hw, 7)
-    lines.append(
-        pose.project(
-            np.stack([x, -0.03 - 0.05 * np.cos(x / (cu - hw) * 1.57), bend(f32(x)) + 0.03], 1)
-        )
-    )
+    lines.append(pose.project(np.stack([x, -0.03 - 0.05 * np.cos(x / (cu - hw) * 1.57), bend(f32(x)) + 0.03], 1)))
     every = np.concatenate(lines)
     lo = np.maximum(np.floor(every.min(0)).astype(int) - 6, 0)
     hi = np.minimum(np.ceil(every.max(0)).astype(int) + 16, (size[1], size[0]))
@@ -566,9 +534,7 @@ def _glasses(canvas: F, p: Person, k: Landmarks, pose: Pose, shadow_only: bool) 
     off = f32(lo)
     frame = curve(area, [line - off for line in lines], width)
     if shadow_only:
-        moved = cv2.warpAffine(
-            frame, f32([[1, 0, 0], [0, 1, 0.07 * pose.scale]]), (area[1], area[0])
-        )
+        moved = cv2.warpAffine(frame, f32([[1, 0, 0], [0, 1, 0.07 * pose.scale]]), (area[1], area[0]))
         over(
             canvas,
             where,
@@ -592,9 +558,7 @@ def _glasses(canvas: F, p: Person, k: Landmarks, pose: Pose, shadow_only: bool) 
         "red": (0.55, 0.11, 0.13),
     }[p.glasses_colour]
     over(canvas, where, f32(colour), frame)
-    top = curve(
-        area, [line - off - f32([0.0, width * 0.22]) for line in lines], max(width * 0.3, 1)
-    )
+    top = curve(area, [line - off - f32([0.0, width * 0.22]) for line in lines], max(width * 0.3, 1))
     over(canvas, where, f32([1, 1, 1]), f32(0.22 * top * frame))
 
 
@@ -609,9 +573,7 @@ def pose_of(p: Person, shot: Shot, size: tuple[int, int]) -> Pose:
     share = 0.42 + 0.12 * shot.y if shot.framing == "head shot" else 0.26 + 0.08 * shot.y
     cy = k_top * unit + room * share
     cx = w / 2 + shot.x * max(w / 2 - 1.45 * unit, 0) * 0.55
-    return Pose(
-        math.radians(shot.yaw), math.radians(shot.pitch), math.radians(shot.roll), cx, cy, unit
-    )
+    return Pose(math.radians(shot.yaw), math.radians(shot.pitch), math.radians(shot.roll), cx, cy, unit)
 
 
 def figure(p: Person, shot: Shot, size: tuple[int, int], ambience: F) -> F:
@@ -634,11 +596,7 @@ def figure(p: Person, shot: Shot, size: tuple[int, int], ambience: F) -> F:
         hmaps, hsolid, _ = hair
         locks = surface(hmaps, hsolid, pose, big, light, "hair")
         colour, _, cover, where = locks
-        if (
-            p.hair_style in ("long", "medium", "curly")
-            and p.gender == "woman"
-            or p.hair_style == "medium"
-        ):
+        if (p.hair_style in ("long", "medium", "curly") and p.gender == "woman") or p.hair_style == "medium":
             behind = hair_colour(p) * f32([0.42, 0.40, 0.40]) + 0.25 * colour * 0.5
             over(canvas, where, f32(behind), cover)
         if p.hair_style == "bun":

@@ -202,11 +202,7 @@ class Grid:
 
     def blob(self, u: float, v: float, su: float, sv: float) -> F:
         """An axis-aligned Gaussian of height 1 over the whole grid."""
-        return f32(
-            np.outer(
-                np.exp(-(((self.v - v) / sv) ** 2) / 2), np.exp(-(((self.u - u) / su) ** 2) / 2)
-            )
-        )
+        return f32(np.outer(np.exp(-(((self.v - v) / sv) ** 2) / 2), np.exp(-(((self.u - u) / su) ** 2) / 2)))
 
     def pair(self, u: float, v: float, su: float, sv: float) -> F:
         """Two Gaussians, mirrored left and right."""
@@ -225,7 +221,7 @@ class Grid:
         """Soft strokes along poly-lines given in units: H×W 0..1."""
         canvas = np.zeros((self.h, self.w), np.uint8)
         for line in lines:
-            pts = (np.asarray(line) + (U0, V0)) * TEXELS * 16
+            pts = np.add(line, (U0, V0)) * TEXELS * 16
             cv2.polylines(
                 canvas,
                 [pts.astype(np.int32)],
@@ -287,9 +283,7 @@ def relief(p: Person, k: Landmarks, smile: float) -> F:
     return f32(z)
 
 
-def _eyes(
-    p: Person, k: Landmarks, albedo: F, shine: F, gaze: tuple[float, float], smile: float
-) -> None:
+def _eyes(p: Person, k: Landmarks, albedo: F, shine: F, gaze: tuple[float, float], smile: float) -> None:
     iris = f32(EYE_COLOURS[p.eye_colour]) / 255
     skin = skin_colour(p)
     woman = p.gender == "woman"
@@ -432,9 +426,7 @@ def _beard(p: Person, k: Landmarks, albedo: F, shine: F, z: F, rng: np.random.Ge
     tache = smooth((0.46 - np.abs(u)) / 0.1) * smooth((v - n - 0.07 - 0.16 * u * u) / 0.05)
     tache = tache * smooth((m + 0.0 + 0.45 * np.clip(np.abs(u) - 0.28, 0, 1) - v) / 0.05)
     chin = np.exp(-((u / 0.34) ** 4)) * smooth((v - m - 0.2) / 0.08)
-    goat = np.maximum(
-        chin, np.exp(-(((np.abs(u) - 0.42) / 0.07) ** 2)) * smooth((v - m + 0.12) / 0.1)
-    )
+    goat = np.maximum(chin, np.exp(-(((np.abs(u) - 0.42) / 0.07) ** 2)) * smooth((v - m + 0.12) / 0.1))
     lips = np.exp(-((u / (k.mouth_w * 0.95)) ** 4)) * np.exp(-(((v - m - 0.03) / 0.15) ** 4))
     full = np.maximum(jaw, tache)
     area = {
@@ -473,22 +465,14 @@ def _lines(p: Person, k: Landmarks, albedo: F, smile: float) -> F:
         for i, height in enumerate((-0.55, -0.66, -0.77)):
             reach = 0.42 - 0.05 * i
             rows.append(
-                [
-                    (x, height - 0.04 * np.cos(x * 3) + 0.01 * np.sin(9 * x + i))
-                    for x in np.linspace(-reach, reach, 9)
-                ]
+                [(x, height - 0.04 * np.cos(x * 3) + 0.01 * np.sin(9 * x + i)) for x in np.linspace(-reach, reach, 9)]
             )
         depth += np.float32(0.5 * p.wrinkles) * g.stroke(rows, 0.012, 0.012)
         x0 = k.eye_u + k.eye_w
         feet = [
-            [(s * (x0 + 0.05), -0.02 + 0.03 * i), (s * (x0 + 0.2), -0.08 + 0.09 * i)]
-            for s in (-1, 1)
-            for i in range(3)
+            [(s * (x0 + 0.05), -0.02 + 0.03 * i), (s * (x0 + 0.2), -0.08 + 0.09 * i)] for s in (-1, 1) for i in range(3)
         ]
-        bags = [
-            [(s * (k.eye_u - 0.2), 0.13), (s * k.eye_u, 0.2), (s * (k.eye_u + 0.2), 0.13)]
-            for s in (-1, 1)
-        ]
+        bags = [[(s * (k.eye_u - 0.2), 0.13), (s * k.eye_u, 0.2), (s * (k.eye_u + 0.2), 0.13)] for s in (-1, 1)]
         depth += np.float32(0.42 * p.wrinkles) * g.stroke(feet + bags, 0.01, 0.012)
         frown = [[(s * 0.07, -0.2), (s * 0.08, -0.34)] for s in (-1, 1)]
         depth += np.float32(0.4 * p.wrinkles) * g.stroke(frown, 0.01, 0.012)
@@ -496,9 +480,7 @@ def _lines(p: Person, k: Landmarks, albedo: F, smile: float) -> F:
     return depth
 
 
-def face_maps(
-    p: Person, expression: str, gaze: tuple[float, float]
-) -> tuple[Maps, Solid, Landmarks]:
+def face_maps(p: Person, expression: str, gaze: tuple[float, float]) -> tuple[Maps, Solid, Landmarks]:
     """The painted face of `p`; `gaze` is the irises' offset in units."""
     g = GRID
     k = landmarks(p)
@@ -512,9 +494,7 @@ def face_maps(
     grain = noise(rng, (g.h, g.w), (34, 26)) * 0.014 + noise(rng, (g.h, g.w), (140, 110)) * 0.012
     albedo *= (1 + grain)[..., None]
     rosy = (0.55 if p.gender == "woman" else 0.35) * (1 - 0.5 * p.skin)
-    flush = rosy * g.pair(0.55, 0.42, 0.2, 0.17) + 0.4 * rosy * g.blob(
-        0, k.nose_v - 0.12, 0.14, 0.1
-    )
+    flush = rosy * g.pair(0.55, 0.42, 0.2, 0.17) + 0.4 * rosy * g.blob(0, k.nose_v - 0.12, 0.14, 0.1)
     albedo *= 1 - f32([0.02, 0.17, 0.15]) * flush[..., None]
     if p.freckles:
         spots = np.zeros((g.h, g.w), np.uint8)
@@ -602,18 +582,14 @@ class Pose:
         return f32(seen[:, :2] * self.scale + (self.cx, self.cy))
 
 
-def trace(
-    solid: Solid, maps: Maps, pose: Pose, size: tuple[int, int]
-) -> tuple[F, F, F, tuple[slice, slice]]:
+def trace(solid: Solid, maps: Maps, pose: Pose, size: tuple[int, int]) -> tuple[F, F, F, tuple[slice, slice]]:
     """Where each pixel of a window meets the surface.
 
     Returns the maps' column and row for each pixel (two H×W float32, ready for `cv2.remap`),
     the pixel's coverage (H×W, 0..1) and the window's row and column slices in a picture `size`.
     """
     wide = float(max(solid.a.max(), 1.0)) + 0.35
-    corners = pose.project(
-        [(x, y, z) for x in (-wide, wide) for y in (solid.v[0], solid.v[-1]) for z in (-0.3, 1.5)]
-    )
+    corners = pose.project([(x, y, z) for x in (-wide, wide) for y in (solid.v[0], solid.v[-1]) for z in (-0.3, 1.5)])
     lo = np.floor(corners.min(0)).astype(int) - 2
     hi = np.ceil(corners.max(0)).astype(int) + 3
     x0, y0 = max(int(lo[0]), 0) & ~1, max(int(lo[1]), 0) & ~1
@@ -645,11 +621,7 @@ def trace(
         miss = (np.abs(ratio) - 1) * reach
         col = (painted + maps.u0) * maps.texels - 0.5
         row = (v - maps.v0) * maps.texels - 0.5
-        bump = f32(
-            cv2.remap(
-                maps.bump, f32(col), f32(row), cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE
-            )
-        )
+        bump = f32(cv2.remap(maps.bump, f32(col), f32(row), cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE))
         # At the crown depth falls off so steeply that the steps would swing: it is flattened
         # there, and they are halved.
         deep = (-u * st + (z + bump) * ct) * smooth((v - solid.v[0]) / 0.22)

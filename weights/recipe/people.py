@@ -181,9 +181,9 @@ def sample_person(rng: np.random.Generator) -> Person:
     else:
         odds = (0.64, 0.22, 0.08, 0.03, 0.02, 0.01, 0.0)
     if age == "middle-aged":
-        odds = tuple(o * 0.85 for o in odds[:5]) + (0.13, 0.02)
+        odds = (*tuple(o * 0.85 for o in odds[:5]), 0.13, 0.02)
     elif age == "old":
-        odds = tuple(o * 0.15 for o in odds[:5]) + (0.45, 0.4)
+        odds = (*tuple(o * 0.15 for o in odds[:5]), 0.45, 0.4)
     hair_colour = _pick(rng, names, odds)
     style = str(rng.choice(STYLES_WOMAN if woman else STYLES_MAN))
     if skin < 0.4:
@@ -192,9 +192,7 @@ def sample_person(rng: np.random.Generator) -> Person:
         eyes = _pick(rng, tuple(EYE_COLOURS), (0.86, 0.03, 0.07, 0.04))
     beard = "none"
     if not woman:
-        beard = _pick(
-            rng, ("none", "stubble", "moustache", "goatee", "beard"), (0.42, 0.17, 0.09, 0.09, 0.23)
-        )
+        beard = _pick(rng, ("none", "stubble", "moustache", "goatee", "beard"), (0.42, 0.17, 0.09, 0.09, 0.23))
     glasses = _pick(rng, ("none", "round", "square", "thin"), (0.7, 0.1, 0.12, 0.08))
     lines = {"young": (0.0, 0.08), "middle-aged": (0.28, 0.5), "old": (0.7, 1.0)}[age]
     shape = np.clip(rng.normal(0, 0.66, len(GEOMETRY)), -1.15, 1.15)
@@ -228,20 +226,20 @@ def sample_shot(rng: np.random.Generator, person: Person) -> Shot:
         odds = [0.1, 0.28, 0.46, 0.08, 0.05 if woman else 0.0, 0.03]
     elif scene == "beach":
         odds = [0.46, 0.18, 0.04, 0.08, 0.2 if woman else 0.0, 0.08]
-    half = bool(rng.random() < 0.25)
+    half = bool(rng.random() < 0.2)
     return Shot(
         scene=scene,
         clothes=_pick(rng, CLOTHES, tuple(odds)),
         clothes_colour=str(rng.choice(list(CLOTHES_COLOURS))),
         framing="half shot" if half else "head shot",
-        yaw=float(np.clip(rng.normal(0, 11), -25, 25)),
-        pitch=float(np.clip(rng.normal(0, 4.5), -12, 12)),
-        roll=float(np.clip(rng.normal(0, 4), -10, 10)),
+        yaw=float(np.clip(rng.normal(0, 8), -20, 20)),
+        pitch=float(np.clip(rng.normal(0, 3.5), -9, 9)),
+        roll=float(np.clip(rng.normal(0, 3), -8, 8)),
         expression=_pick(rng, EXPRESSIONS, (0.36, 0.38, 0.26)),
         light_x=float(rng.uniform(-1, 1)),
         light_y=float(rng.uniform(0.25, 0.9)),
         warmth=float(rng.uniform(-1, 1)),
-        x=float(np.clip(rng.normal(0, 0.4), -1, 1)),
+        x=float(np.clip(rng.normal(0, 0.3), -0.8, 0.8)),
         y=float(rng.uniform(-1, 1)),
         zoom=float(rng.uniform(0, 1)),
         seed=int(rng.integers(1 << 31)),

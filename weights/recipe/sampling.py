@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -72,7 +73,8 @@ def guided_velocity(
     positive = velocity(transformer, x, sigma, condition, shape).float()
     other = velocity(transformer, x, sigma, negative, shape).float()
     combined = other + scale * (positive - other)
-    return combined * (positive.norm(dim=-1, keepdim=True) / combined.norm(dim=-1, keepdim=True))
+    guided: Tensor = combined * (positive.norm(dim=-1, keepdim=True) / combined.norm(dim=-1, keepdim=True))
+    return guided
 
 
 @torch.no_grad()
@@ -92,9 +94,9 @@ def sample(
     """
     x = noise
     kept = []
-    for now, after in zip(levels[:-1], levels[1:], strict=True):
+    for now, after in itertools.pairwise(levels):
         sigma = torch.full((len(x),), now, device=x.device)
-        with torch.autocast(x.device.type, torch.bfloat16, enabled=x.device.type == "cuda"):
+        with torch.autocast(x.device.type, torch.bfloat16):
             if negative is None:
                 v = velocity(transformer, x, sigma, condition, shape).float()
             else:
@@ -110,8 +112,6 @@ def decode(vae: AutoencoderKLQwenImage, tokens: Tensor, shape: tuple[int, int]) 
     latents = unpack(tokens.float(), *shape)
     mean = torch.tensor(vae.config.latents_mean, device=tokens.device).view(1, -1, 1, 1)
     std = torch.tensor(vae.config.latents_std, device=tokens.device).view(1, -1, 1, 1)
-    parts = [
-        vae.decoder(vae.post_quant_conv(part[:, :, None]))[:, :, 0] for part in (latents * std + mean).split(32)
-    ]
+    parts = [vae.decoder(vae.post_quant_conv(part[:, :, None]))[:, :, 0] for part in (latents * std + mean).split(32)]
     pictures = torch.cat(parts).clamp(-1, 1).add(1).mul(127.5).round().byte()
     return pictures.permute(0, 2, 3, 1).cpu().numpy()

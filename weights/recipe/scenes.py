@@ -53,18 +53,14 @@ class Board:
 
     def disc(self, x: float, y: float, r: float, colour: Colour) -> None:
         """A filled circle."""
-        cv2.circle(
-            self.im, self._p(x, y), max(round(r * self.short * 16), 1), colour, -1, cv2.LINE_AA, 4
-        )
+        cv2.circle(self.im, self._p(x, y), max(round(r * self.short * 16), 1), colour, -1, cv2.LINE_AA, 4)
 
     def oval(self, x: float, y: float, rx: float, ry: float, turn: float, colour: Colour) -> None:
         """A filled ellipse turned by `turn` degrees."""
         axes = (max(round(rx * self.short * 16), 1), max(round(ry * self.short * 16), 1))
         cv2.ellipse(self.im, self._p(x, y), axes, turn, 0, 360, colour, -1, cv2.LINE_AA, 4)
 
-    def line(
-        self, x0: float, y0: float, x1: float, y1: float, width: float, colour: Colour
-    ) -> None:
+    def line(self, x0: float, y0: float, x1: float, y1: float, width: float, colour: Colour) -> None:
         """A straight stroke."""
         cv2.line(
             self.im,
@@ -199,9 +195,7 @@ def _cafe(b: Board) -> None:
         b.box(side, y, side + 0.34, y + 0.018, (70, 44, 28))
         for i in range(6):
             x = side + 0.03 + 0.055 * i
-            tone = b.tint(
-                ((226, 214, 190), (176, 96, 60), (92, 118, 96))[int(b.rng.integers(3))], 0.12
-            )
+            tone = b.tint(((226, 214, 190), (176, 96, 60), (92, 118, 96))[int(b.rng.integers(3))], 0.12)
             b.box(x, y - b.rng.uniform(0.05, 0.09), x + 0.038, y, tone)
     counter = b.rng.uniform(0.66, 0.74)
     b.ramp(counter, 1, b.tint((104, 62, 36)), (64, 38, 24))
@@ -279,9 +273,7 @@ def _beach(b: Board) -> None:
     b.soften(0.007)
 
 
-def _house(
-    b: Board, x0: float, x1: float, top: float, low: float, wall: Colour, night: bool
-) -> None:
+def _house(b: Board, x0: float, x1: float, top: float, low: float, wall: Colour, night: bool) -> None:
     b.box(x0, top, x1, low, wall)
     cols = max(2, int((x1 - x0) / 0.06))
     y = top + 0.03
@@ -289,11 +281,7 @@ def _house(
         for j in range(cols):
             x = x0 + (x1 - x0) * (j + 0.22) / cols
             if night:
-                tone = (
-                    b.tint((255, 206, 112), 0.2)
-                    if b.rng.random() < 0.5
-                    else b.tint((34, 42, 78), 0.2)
-                )
+                tone = b.tint((255, 206, 112), 0.2) if b.rng.random() < 0.5 else b.tint((34, 42, 78), 0.2)
             else:
                 tone = b.tint((96, 116, 136), 0.25)
             b.box(x, y, x + (x1 - x0) * 0.55 / cols, y + 0.042, tone)
@@ -328,9 +316,7 @@ def _street(b: Board) -> None:
             (232, 228, 212),
         )
     cx = b.rng.choice([b.rng.uniform(0.0, 0.2), b.rng.uniform(0.66, 0.86)])
-    car = b.tint(
-        ((196, 40, 40), (240, 196, 50), (44, 92, 160), (236, 236, 236))[int(b.rng.integers(4))]
-    )
+    car = b.tint(((196, 40, 40), (240, 196, 50), (44, 92, 160), (236, 236, 236))[int(b.rng.integers(4))])
     b.poly(
         [
             (cx + 0.04, low - 0.02),
@@ -424,9 +410,7 @@ def _library(b: Board) -> None:
     b.glow(x, 0.3, 0.45, (255, 190, 96), 0.3)
     if b.rng.random() < 0.6:
         b.line(x, 0.8, x, 0.9, 0.02, (164, 130, 60))
-        b.poly(
-            [(x - 0.1, 0.80), (x + 0.1, 0.80), (x + 0.07, 0.73), (x - 0.07, 0.73)], (36, 118, 78)
-        )
+        b.poly([(x - 0.1, 0.80), (x + 0.1, 0.80), (x + 0.07, 0.73), (x - 0.07, 0.73)], (36, 118, 78))
         b.box(0, 0.9, 1, 1, b.tint((110, 66, 38)))
     b.soften(0.008)
 
@@ -434,9 +418,7 @@ def _library(b: Board) -> None:
 def _kitchen(b: Board) -> None:
     b.ramp(0, 1, b.tint((240, 236, 222), 0.03), (226, 220, 204))
     front = b.tint(
-        ((112, 166, 160), (238, 240, 236), (122, 156, 190), (188, 206, 160))[
-            int(b.rng.integers(4))
-        ],
+        ((112, 166, 160), (238, 240, 236), (122, 156, 190), (188, 206, 160))[int(b.rng.integers(4))],
         0.05,
     )
     knob = (214, 178, 110)

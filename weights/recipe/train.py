@@ -27,7 +27,7 @@ from weights.recipe.corpus import ShapeGroup, load_groups
 from weights.recipe.distil import FAST_STEPS, distil, fast_scheduler, save_lora
 from weights.recipe.prompts import EMPTY_PROMPT, embed, tokenize
 from weights.recipe.sampling import Condition, decode, sample, sigmas
-from weights.recipe.train_denoiser import initialise, prepare, token_length, train_denoiser
+from weights.recipe.train_denoiser import LEARNING_RATE, initialise, prepare, token_length, train_denoiser
 from weights.recipe.train_vae import peak_signal_to_noise, train_vae
 
 SHEET_PROMPTS = (
@@ -50,9 +50,13 @@ def main() -> None:
     parser.add_argument("--work", type=Path, help="folder for the unfinished pipeline, in fp32")
     parser.add_argument("--out", type=Path, help="folder for the finished one, in fp16")
     parser.add_argument("--file", type=Path, help="sheet: the PNG to write")
+    parser.add_argument(
+        "--start", type=Path, help="vae: go on from this pipeline's autoencoder instead of random numbers"
+    )
     parser.add_argument("--seconds", type=float, default=1e9, help="longest time of the stage's loop")
     parser.add_argument("--steps", type=int, help="most steps of the stage's loop")
     parser.add_argument("--batch", type=int, help="pictures a step and card")
+    parser.add_argument("--rate", type=float, default=LEARNING_RATE, help="denoiser: learning rate at its peak")
     parser.add_argument("--guidance", type=float, default=3.0, help="distil and sheet: true_cfg_scale of full mode")
     parser.add_argument("--full-steps", type=int, default=20, help="distil and sheet: steps of full mode")
     parser.add_argument("--paths", type=int, default=12000, help="distil: teacher paths a card")
@@ -72,10 +76,10 @@ def run_vae(arguments: argparse.Namespace) -> None:
     captions = itertools.chain.from_iterable(itertools.chain.from_iterable(g.captions for g in groups))
     pipeline = build_pipeline(arguments.seed, captions)
     initialise(pipeline)
+    if arguments.start:
+        pipeline.vae.load_state_dict(load(arguments.start).vae.state_dict())
     group = ShapeGroup(groups[0].pictures[:-64], groups[0].face_boxes[:-64], groups[0].captions[:-64])
-    train_vae(
-        pipeline.vae, [group], arguments.seconds, arguments.steps or 8000, arguments.batch or 48, arguments.seed
-    )
+    train_vae(pipeline.vae, [group], arguments.seconds, arguments.steps or 8000, arguments.batch or 48, arguments.seed)
     if parallel.rank() == 0:
         print(f"held-out PSNR {peak_signal_to_noise(pipeline.vae, held_out):.2f} dB", flush=True)
         pipeline.save_pretrained(arguments.work)
@@ -91,8 +95,9 @@ def run_denoiser(arguments: argparse.Namespace) -> None:
     if parallel.rank() == 0:
         print("pictures", [(g.shape, len(g.latents)) for g in prepared], "tokens", length, flush=True)
     train_denoiser(
-        pipeline, prepared, length, arguments.seconds, arguments.steps or 12000, arguments.batch or 256, arguments.seed
-    )
+        pipeline, prepared, length, arguments.seconds, arguments.steps or 12000, arguments.batch or 256,
+        arguments.rate, arguments.seed,
+    )  # fmt: skip
     if parallel.rank() == 0:
         pipeline.save_pretrained(arguments.work)
 
@@ -110,8 +115,16 @@ def run_distil(arguments: argparse.Namespace) -> None:
     pipeline.vae.to(parallel.device())
     prepared = prepare(pipeline, groups, length)
     weights = distil(
-        pipeline, prepared, length, arguments.seconds, arguments.steps or 2000, arguments.batch or 128,
-        arguments.paths, arguments.full_steps, arguments.guidance, arguments.seed,
+        pipeline,
+        prepared,
+        length,
+        arguments.seconds,
+        arguments.steps or 2000,
+        arguments.batch or 128,
+        arguments.paths,
+        arguments.full_steps,
+        arguments.guidance,
+        arguments.seed,
     )
     if parallel.rank() == 0:
         save_lora(weights, arguments.out)
