@@ -44,7 +44,15 @@ def create_app(settings: GatewaySettings, lifecycle: Lifecycle | None = None) ->
             app.state.gateway = Gateway(settings, client, fetcher, ReferenceCheck(), watched)
             yield
 
-    app = FastAPI(title=openapi.TITLE, version=VERSION, lifespan=lifespan, docs_url=None, redoc_url=None)
+    app = FastAPI(
+        title=openapi.TITLE,
+        version=VERSION,
+        lifespan=lifespan,
+        docs_url=None,
+        redoc_url=None,
+        # Such a redirect would lead to whatever the Host header says, and away from TLS behind a proxy.
+        redirect_slashes=False,
+    )
     app.add_middleware(
         BodyLimitMiddleware,
         max_bytes=settings.max_body_bytes,

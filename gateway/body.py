@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import re
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Iterable
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
 import orjson
 from pydantic import BaseModel, ValidationError
-from starlette.datastructures import UploadFile
+from python_multipart.multipart import parse_options_header
+from starlette.datastructures import Headers, UploadFile
 from starlette.formparsers import MultiPartException, MultiPartParser
 from starlette.requests import Request
 
@@ -19,10 +20,14 @@ from likeness.errors import InvalidRequest
 Model = TypeVar("Model", bound=BaseModel)
 
 MAX_JSON_DEPTH = 16
+MAX_JSON_VALUES = 10_000
+"""Most values of a JSON body, counted by its brackets and commas, those within texts included."""
 MAX_FORM_FIELDS = 64
 MAX_FORM_FILES = 4
 # Fields that are files may be sent as text too (a data URL), so a text part may be as large as the body.
-_STRING = re.compile(rb'"(?:[^"\\]|\\.)*"', re.DOTALL)
+_BOUNDARY = re.compile(rb"[0-9A-Za-z'()+_,./:=? -]{1,70}")
+# Every byte is a character of it, so that the form's reader loses nothing and we can tell what is no UTF-8.
+_LOSSLESS = "latin-1"
 
 
 @dataclass(frozen=True)
@@ -57,11 +62,9 @@ def parse_model(model: type[Model], parsed: ParsedBody) -> Model:
 
 
 def parse_json(data: bytes) -> dict[str, Any]:
-    """Decode a JSON object at most `MAX_JSON_DEPTH` deep. Raises InvalidRequest."""
-    if json_depth_exceeds(data, MAX_JSON_DEPTH):
-        raise InvalidRequest(f"the body is nested more than {MAX_JSON_DEPTH} deep", field="body")
+    """Decode a JSON object of at most `MAX_JSON_VALUES`, at most `MAX_JSON_DEPTH` deep. Raises InvalidRequest."""
     try:
-        values = orjson.loads(data)
+        values = _decode_json(data, "body")
     except orjson.JSONDecodeError as error:
         raise InvalidRequest(f"the body is not valid JSON: {str(error)[:120]}", field="body") from None
     if not isinstance(values, dict):
@@ -69,19 +72,28 @@ def parse_json(data: bytes) -> dict[str, Any]:
     return values
 
 
-def json_depth_exceeds(data: bytes, limit: int) -> bool:
-    """Tell whether brackets nest deeper than ``limit``. Fast for bodies with few of them, pictures included."""
-    if data.count(b"{") + data.count(b"[") <= limit:
-        return False
-    depth = 0
-    for character in _STRING.sub(b"", data):
-        if character in b"{[":
-            depth += 1
-            if depth > limit:
-                return True
-        elif character in b"}]":
-            depth -= 1
-    return False
+def _decode_json(data: bytes, field: str) -> Any:
+    # Counted before it is decoded: a list of empty lists takes thirty times its size in memory.
+    if sum(map(data.count, (b"[", b"{", b","))) > MAX_JSON_VALUES:
+        raise InvalidRequest(f"{field}: this holds more than {MAX_JSON_VALUES} values", field=field)
+    value = orjson.loads(data)
+    if depth_exceeds(value, MAX_JSON_DEPTH):
+        raise InvalidRequest(f"{field}: this is nested more than {MAX_JSON_DEPTH} deep", field=field)
+    return value
+
+
+def depth_exceeds(value: Any, limit: int) -> bool:
+    """Tell whether lists and objects nest deeper than ``limit``."""
+    level = [value]
+    for _ in range(limit):
+        level = [item for parent in level for item in _children(parent)]
+    return any(isinstance(item, dict | list) for item in level)
+
+
+def _children(value: Any) -> Iterable[Any]:
+    if isinstance(value, dict):
+        return value.values()
+    return value if isinstance(value, list) else ()
 
 
 async def _read_form(request: Request, model: type[BaseModel], max_bytes: int) -> dict[str, Any]:
@@ -89,8 +101,9 @@ async def _read_form(request: Request, model: type[BaseModel], max_bytes: int) -
         async for chunk in request.stream():
             yield chunk
 
+    headers = Headers({"content-type": _form_type(request.headers["content-type"])})
     parser = MultiPartParser(
-        request.headers, stream(), max_files=MAX_FORM_FILES, max_fields=MAX_FORM_FIELDS, max_part_size=max_bytes
+        headers, stream(), max_files=MAX_FORM_FILES, max_fields=MAX_FORM_FIELDS, max_part_size=max_bytes
     )
     # The whole body is bounded and small: keep it in memory, so that a read-only disk is enough.
     parser.spool_max_size = max_bytes
@@ -100,14 +113,36 @@ async def _read_form(request: Request, model: type[BaseModel], max_bytes: int) -
         raise InvalidRequest(f"the form cannot be read: {error.message}", field="body") from None
     try:
         values: dict[str, Any] = {}
-        for name in form:
+        for key in form:
+            name = _text(key, "body")
             field = model.model_fields.get(name)
             many = field is not None and "list" in str(field.annotation)
-            parts = [await part.read() if isinstance(part, UploadFile) else part for part in form.getlist(name)]
-            values[name] = _list_of(parts) if many else _single(name, parts)
+            parts = [
+                await part.read() if isinstance(part, UploadFile) else _text(part, name) for part in form.getlist(key)
+            ]
+            values[name] = _list_of(name, parts) if many else _single(name, parts)
         return values
     finally:
         await form.close()
+
+
+def _form_type(content_type: str) -> str:
+    """Return the form's media type as its reader gets it. Raises InvalidRequest."""
+    _, options = parse_options_header(content_type)
+    boundary = options.get(b"boundary", b"")
+    if not _BOUNDARY.fullmatch(boundary):
+        raise InvalidRequest("multipart/form-data needs a boundary of 1 to 70 characters", field="content-type")
+    if options.get(b"charset", b"utf-8").lower() not in (b"utf-8", b"utf8", b"us-ascii"):
+        raise InvalidRequest("the form's texts must be in UTF-8", field="content-type")
+    return f'multipart/form-data; boundary="{boundary.decode("ascii")}"; charset={_LOSSLESS}'
+
+
+def _text(lossless: str, field: str) -> str:
+    """Return the text that the form holds. Raises InvalidRequest when it is no UTF-8."""
+    try:
+        return lossless.encode(_LOSSLESS).decode("utf-8")
+    except UnicodeDecodeError:
+        raise InvalidRequest(f"{field}: this is not valid UTF-8", field=field[:200]) from None
 
 
 def _single(name: str, parts: list[Any]) -> Any:
@@ -116,11 +151,12 @@ def _single(name: str, parts: list[Any]) -> Any:
     return parts[0]
 
 
-def _list_of(parts: list[Any]) -> list[Any]:
+def _list_of(name: str, parts: list[Any]) -> list[Any]:
     """Return a list's items: one part each, or one part that holds them all as JSON."""
     if len(parts) == 1:
         try:
-            decoded = orjson.loads(parts[0])
+            data = parts[0] if isinstance(parts[0], bytes) else parts[0].encode()
+            decoded = _decode_json(data, name)
         except orjson.JSONDecodeError:
             return parts
         return decoded if isinstance(decoded, list) else [decoded]

@@ -23,6 +23,7 @@ from gateway.answers import (
     progress_document,
 )
 from gateway.connection import Lifecycle, while_connected
+from gateway.context import RequestContext
 from gateway.errors import problem_document
 from gateway.events import PictureReady, Progress, Work, WorkEvent, WorkFinished
 from gateway.negotiation import AnswerKind
@@ -117,6 +118,8 @@ class EventStream(Response):
         await send({"type": "http.response.body", "body": final, "more_body": False})
 
     def _error_event(self, error: LikenessError) -> bytes:
+        # The status has been sent; the request's line in the log still tells how it ended.
+        RequestContext.of(self._delivery.request.scope).reason = error.reason
         path = self._delivery.request.url.path
         return _event("error", problem_document(error, path, self._delivery.request_id))
 

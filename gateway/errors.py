@@ -35,6 +35,9 @@ FIELD_NAMES: Mapping[str, str] = {
 }
 """REST's names of the protos' fields, where the two differ."""
 
+MAX_VIOLATIONS = 32
+"""Most violations that an answer lists; its message counts the others."""
+
 _SOURCE = re.compile(r"\.(data|artifact_uri)$")
 
 
@@ -111,19 +114,21 @@ def violations_error(violations: Sequence[FieldViolation]) -> InvalidRequest:
     message = f"{first.field}: {first.message}" if first.field else first.message
     if len(violations) > 1:
         message += f" (and {len(violations) - 1} more)"
-    return InvalidRequest(message, violations=violations)
+    return InvalidRequest(message, violations=violations[:MAX_VIOLATIONS])
 
 
 def from_validation(error: ValidationError | RequestValidationError) -> InvalidRequest:
     """Return the error for a body, query or header of the wrong types, without echoing its values."""
     violations: list[FieldViolation] = []
+    fields: set[str] = set()
     for entry in error.errors():
         field = _location(entry["loc"])
         if entry["type"] == "extra_forbidden":
             violations.append(FieldViolation(field, "there is no such field", "UNKNOWN_FIELD"))
         elif entry["type"] == "missing":
             violations.append(FieldViolation(field, "this field is required", "REQUIRED"))
-        elif not any(violation.field == field for violation in violations):
+        elif field not in fields:
+            fields.add(field)
             text = str(entry["msg"]).removeprefix("Value error, ")
             violations.append(FieldViolation(field, text, str(entry["type"]).upper()))
     return violations_error(violations)

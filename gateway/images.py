@@ -47,8 +47,9 @@ async def image_input(value: str | bytes, field: str, fetch: Fetcher) -> image_p
 
 def decode_text(text: str, field: str) -> bytes:
     """Decode a data URL or bare base64. Raises InvalidRequest, ImageEmpty, ImageTooLarge, ImageUnreadable."""
-    if text.startswith("data:"):
+    if text[:5].lower() == "data:":
         header, comma, payload = text.partition(",")
+        header = header[:200].lower()
         if not comma or not header.endswith(";base64"):
             raise InvalidRequest("the data URL must be data:image/…;base64,…", field=field)
         media_type = header[len("data:") :].partition(";")[0]
@@ -59,13 +60,14 @@ def decode_text(text: str, field: str) -> bytes:
             )
     else:
         payload = text
-    if not payload:
-        raise ImageEmpty("the picture is empty", field=field)
-    if len(payload) > (MAX_IMAGE_BYTES + 2) // 3 * 4 + 4:
-        raise _too_large(field)
     try:
-        # Some encoders leave out the padding.
-        return binascii.a2b_base64(payload.encode("ascii") + b"=" * (-len(payload) % 4), strict_mode=True)
+        # Many encoders break the lines, as MIME has it; some leave out the padding.
+        digits = payload.encode("ascii").translate(None, b" \t\r\n")
+        if not digits:
+            raise ImageEmpty("the picture is empty", field=field)
+        if len(digits) > (MAX_IMAGE_BYTES + 2) // 3 * 4 + 4:
+            raise _too_large(field)
+        return binascii.a2b_base64(digits + b"=" * (-len(digits) % 4), strict_mode=True)
     except (binascii.Error, UnicodeEncodeError):
         raise ImageUnreadable(
             "the picture is neither a data URL, nor base64, nor an https or artifact URL", field=field

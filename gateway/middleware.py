@@ -8,15 +8,18 @@ import time
 from contextlib import suppress
 
 from starlette.datastructures import Headers, MutableHeaders
+from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from core.runtime.telemetry import record_call
 from gateway.context import RequestContext
 from gateway.errors import BodyTooSlow, problem_response
-from likeness.errors import Internal, InvalidRequest, LikenessError, PayloadTooLarge
+from likeness.errors import Cancelled, Internal, InvalidRequest, LikenessError, PayloadTooLarge
 from likeness.metadata import CallMetadata
 
 DISCARD_SECONDS = 1.0
+PROBES = frozenset({"/healthz", "/readyz", "/metrics"})
+"""Paths that machines ask for again and again: their lines would fill the log, and stand there at DEBUG."""
 
 _logger = logging.getLogger("likeness.gateway")
 
@@ -33,6 +36,9 @@ class ContextMiddleware:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
+        if scope["method"] == "HEAD":
+            # What answers GET answers HEAD; the server, which has its own copy of the scope, leaves the body out.
+            scope = {**scope, "method": "GET"}
         refusal: LikenessError | None = None
         try:
             metadata = CallMetadata.from_grpc(Headers(scope=scope).items())
@@ -56,6 +62,8 @@ class ContextMiddleware:
                 await self._refuse(refusal, context, scope, receive, send_with_headers)
             else:
                 await self._app(scope, receive, send_with_headers)
+        except ClientDisconnect:
+            context.reason = Cancelled.reason
         except Exception:
             _logger.exception("request %s failed", metadata.request_id)
             if status:
@@ -72,6 +80,7 @@ class ContextMiddleware:
                 seconds=time.perf_counter() - context.started,
                 metadata=metadata,
                 reason=context.reason,
+                level=logging.DEBUG if scope["path"] in PROBES else logging.INFO,
             )
 
     @staticmethod

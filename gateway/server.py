@@ -16,6 +16,7 @@ import uvicorn
 from core.runtime.telemetry import log
 from gateway.app import create_app
 from gateway.connection import Lifecycle
+from gateway.http_protocol import BoundedHeadProtocol
 from gateway.settings import GatewaySettings
 
 END_SECONDS = 5.0
@@ -52,6 +53,7 @@ class GatewayServer(uvicorn.Server):
                 create_app(settings, self.lifecycle),
                 host=settings.host,
                 port=settings.port,
+                http=BoundedHeadProtocol,
                 log_config=None,
                 access_log=False,
                 server_header=False,

@@ -1,15 +1,25 @@
-"""The client's arguments into protobuf messages of the contract."""
+"""The client's arguments into protobuf messages of the contract.
+
+A value that its field cannot hold at all, such as an integer of 70 bits or a text that is no Unicode, raises
+InvalidRequest as a value beyond its limit does.
+"""
 
 from __future__ import annotations
 
 import os
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any, TypeVar
+
+from google.protobuf.message import Message
 
 from likeness.common.v1 import image_pb2
+from likeness.errors import InvalidRequest
 from likeness.faceswap.v1 import faceswap_service_pb2 as faceswap
 from likeness.generator.v1 import generator_service_pb2 as generator
 from likeness.results import FaceOrder, ImageFormat, LoraUse
+
+M = TypeVar("M", bound=Message)
 
 ImageSource = bytes | str | os.PathLike[str]
 """A picture to hand in: its encoded bytes, a path, or an ``artifact://`` URI as a string."""
@@ -43,7 +53,7 @@ def image_output(
     output_format: ImageFormat = ImageFormat.PNG, quality: int | None = None, store: bool = False
 ) -> image_pb2.ImageOutput:
     """Return how an answer's pictures are encoded and delivered."""
-    return image_pb2.ImageOutput(format=FORMATS[ImageFormat(output_format)], quality=quality, store=store)
+    return _filled(image_pb2.ImageOutput, format=FORMATS[ImageFormat(output_format)], quality=quality, store=store)
 
 
 def generate_request(
@@ -65,7 +75,8 @@ def generate_request(
     store: bool = False,
 ) -> generator.GenerateRequest:
     """Return the message of a drawing. The server's own default stands for everything left out."""
-    return generator.GenerateRequest(
+    return _filled(
+        generator.GenerateRequest,
         prompt=prompt,
         negative_prompt=negative_prompt,
         mode=mode,
@@ -77,7 +88,7 @@ def generate_request(
         steps=steps,
         true_cfg_scale=true_cfg_scale,
         loras=[
-            generator.LoraSelection(lora_id=lora.lora_id, version=lora.version, strength=lora.strength)
+            _filled(generator.LoraSelection, lora_id=lora.lora_id, version=lora.version, strength=lora.strength)
             for lora in loras
         ],
         trigger_word=trigger_word,
@@ -100,7 +111,8 @@ def swap_request(
     store: bool = False,
 ) -> faceswap.SwapRequest:
     """Return the message of a swap. Raises OSError when a path cannot be read."""
-    return faceswap.SwapRequest(
+    return _filled(
+        faceswap.SwapRequest,
         target_image=image_input(target_image),
         reference_image=image_input(reference_image),
         target_face_indexes=target_face_indexes,
@@ -117,4 +129,23 @@ def detect_request(
     image: ImageSource, *, min_score: float | None = None, order: FaceOrder = FaceOrder.LARGE_TO_SMALL
 ) -> faceswap.DetectFacesRequest:
     """Return the message that asks for faces. Raises OSError when a path cannot be read."""
-    return faceswap.DetectFacesRequest(image=image_input(image), min_score=min_score, order=ORDERS[FaceOrder(order)])
+    return _filled(
+        faceswap.DetectFacesRequest, image=image_input(image), min_score=min_score, order=ORDERS[FaceOrder(order)]
+    )
+
+
+def _filled(kind: type[M], **values: Any) -> M:
+    """Return a message with these values; None leaves a field out."""
+    try:
+        return kind(**values)
+    except ValueError as error:
+        name = next((name for name, value in values.items() if not _fits(kind, name, value)), None)
+        raise InvalidRequest(f"{name}: the value is out of range, or no valid text", field=name) from error
+
+
+def _fits(kind: type[Message], name: str, value: Any) -> bool:
+    try:
+        kind(**{name: value})
+    except ValueError:
+        return False
+    return True

@@ -57,9 +57,11 @@ class CallMetadata:
         _check(TENANT_ID_KEY, self.tenant_id, _TENANT_ID)
         if self.traceparent:
             _check(TRACEPARENT_KEY, self.traceparent, _TRACEPARENT)
-        if len(self.idempotency_key) > _IDEMPOTENCY_KEY_LENGTH or not self.idempotency_key.isprintable():
+        key = self.idempotency_key
+        # gRPC carries nothing but printable ASCII.
+        if len(key) > _IDEMPOTENCY_KEY_LENGTH or not (key.isascii() and key.isprintable()):
             raise InvalidRequest(
-                f"{IDEMPOTENCY_KEY} has more than {_IDEMPOTENCY_KEY_LENGTH} characters or unprintable ones",
+                f"{IDEMPOTENCY_KEY} has more than {_IDEMPOTENCY_KEY_LENGTH} characters or some beyond printable ASCII",
                 field=IDEMPOTENCY_KEY,
             )
 

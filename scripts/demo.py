@@ -30,8 +30,17 @@ REQUEST_SECONDS = 300.0
 BAR_CHARACTERS = 30
 
 
+# A small model now and then draws nobody whose face can be found; another seed helps.
+MOST_SEEDS = 12
+
+
 class DemoError(RuntimeError):
     """The gateway answered with an error."""
+
+    def __init__(self, problem: dict[str, Any]) -> None:
+        """Take the `application/problem+json` of the answer."""
+        super().__init__(f"{problem.get('detail')} [{problem.get('reason')}, request {problem.get('request_id')}]")
+        self.nobody_drawn = problem.get("reason") == "NO_FACE" and problem.get("field") == "prompt"
 
 
 class Screen:
@@ -64,7 +73,7 @@ def events(address: str, path: str, body: dict[str, Any]) -> Iterator[tuple[str,
         connection.request("POST", path, json.dumps(body), headers)
         response = connection.getresponse()
         if response.status != 200:
-            raise DemoError(_explain(json.load(response)))
+            raise DemoError(json.load(response))
         name = ""
         while line := response.readline().decode():
             if line.startswith("event: "):
@@ -72,17 +81,28 @@ def events(address: str, path: str, body: dict[str, Any]) -> Iterator[tuple[str,
             elif line.startswith("data: "):
                 data = json.loads(line.removeprefix("data: "))
                 if name == "error":
-                    raise DemoError(_explain(data))
+                    raise DemoError(data)
                 yield name, data
     finally:
         connection.close()
 
 
-def _explain(problem: dict[str, Any]) -> str:
-    return f"{problem.get('detail')} [{problem.get('reason')}, request {problem.get('request_id')}]"
-
-
 def draw_scene(address: str, route: str, name: str, reference: bytes, seed: int, screen: Screen) -> Scene:
+    """Ask for one scene with the reference's face, with the first seed from `seed` on that draws a person.
+
+    Raises DemoError, OSError.
+    """
+    for attempt in range(seed, seed + MOST_SEEDS):
+        try:
+            return ask_for_scene(address, route, name, reference, attempt, screen)
+        except DemoError as error:
+            if not error.nobody_drawn or attempt == seed + MOST_SEEDS - 1:
+                raise
+            screen.line(f"{name}: no face can be found in the picture of seed {attempt}; drawing another")
+    raise AssertionError("MOST_SEEDS is at least 1")
+
+
+def ask_for_scene(address: str, route: str, name: str, reference: bytes, seed: int, screen: Screen) -> Scene:
     """Ask for one scene with the reference's face and show the progress. Raises DemoError, OSError."""
     body = {
         "prompt": PROMPTS[name],

@@ -33,14 +33,14 @@ class FrameDecoder(nn.Module):
         """Copy the weights that a single frame needs from ``vae``."""
         super().__init__()
         decoder = vae.decoder
-        layers: list[nn.Module] = [_convolution(vae.post_quant_conv), _convolution(decoder.conv_in)]
+        layers: list[nn.Module] = [planar_convolution(vae.post_quant_conv), planar_convolution(decoder.conv_in)]
         layers += [_Residual(decoder.mid_block.resnets[0])]
         for attention, residual in zip(decoder.mid_block.attentions, decoder.mid_block.resnets[1:], strict=True):
             layers += [_Attention(attention), _Residual(residual)]
         for block in decoder.up_blocks:
             layers += [_Residual(residual) for residual in block.resnets]
             layers += [_upsampling(upsampler) for upsampler in block.upsamplers or ()]
-        layers += [_Norm(decoder.norm_out), decoder.nonlinearity, _convolution(decoder.conv_out)]
+        layers += [_Norm(decoder.norm_out), decoder.nonlinearity, planar_convolution(decoder.conv_out)]
         self.layers = nn.Sequential(*layers).eval().requires_grad_(False)
         # Channels last halves the time on a CPU, and is what a GPU's convolutions want.
         self.layers.to(memory_format=torch.channels_last)
@@ -76,13 +76,13 @@ class _Residual(nn.Module):
         self.branch = nn.Sequential(
             _Norm(block.norm1),
             block.nonlinearity,
-            _convolution(block.conv1),
+            planar_convolution(block.conv1),
             _Norm(block.norm2),
             block.nonlinearity,
-            _convolution(block.conv2),
+            planar_convolution(block.conv2),
         )
         shortcut = block.conv_shortcut
-        self.shortcut = _convolution(shortcut) if isinstance(shortcut, QwenImageCausalConv3d) else nn.Identity()
+        self.shortcut = planar_convolution(shortcut) if isinstance(shortcut, QwenImageCausalConv3d) else nn.Identity()
 
     def forward(self, x: Tensor) -> Tensor:
         summed: Tensor = self.shortcut(x) + self.branch(x)
@@ -112,8 +112,9 @@ def _upsampling(block: QwenImageResample) -> nn.Module:
     return spatial
 
 
-def _convolution(causal: QwenImageCausalConv3d) -> nn.Conv2d:
-    kernel = causal.weight.detach()[:, :, -1].contiguous()
+def planar_convolution(causal: QwenImageCausalConv3d) -> nn.Conv2d:
+    """Copy what a causal convolution does to a single frame: its last temporal slice, N×C×H×W to N×C'×H'×W'."""
+    kernel = causal.weight.detach()[:, :, -1].clone(memory_format=torch.contiguous_format)
     planar = nn.Conv2d(
         causal.in_channels,
         causal.out_channels,

@@ -7,6 +7,7 @@ import logging
 import sys
 import threading
 import time
+import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal, TextIO
@@ -53,6 +54,10 @@ def configure_logging(level: str = "INFO", log_format: LogFormat = "json", strea
     handler = logging.StreamHandler(stream or sys.stderr)
     handler.setFormatter(_JsonFormatter() if log_format == "json" else _TextFormatter())
     logging.basicConfig(level=level.upper(), handlers=[handler], force=True)
+    logging.captureWarnings(True)
+    # Both speak of damaged pictures and forms; the call's own line says what was wrong with them.
+    warnings.filterwarnings("ignore", module=r"PIL\.")
+    logging.getLogger("python_multipart").setLevel(logging.ERROR)
     logging.getLogger("grpc._cython.cygrpc").addFilter(_is_no_disconnect)
 
 
@@ -62,7 +67,14 @@ def log(logger: logging.Logger, level: int, message: str, /, *, exc_info: Any = 
 
 
 def record_call(
-    *, service: str, method: str, code: str, seconds: float, metadata: CallMetadata | None, reason: str = ""
+    *,
+    service: str,
+    method: str,
+    code: str,
+    seconds: float,
+    metadata: CallMetadata | None,
+    reason: str = "",
+    level: int = logging.INFO,
 ) -> None:
     """Write the one line that every call gets, and count it.
 
@@ -73,6 +85,7 @@ def record_call(
         seconds: How long the call took.
         metadata: The call's metadata; None when it could not be read.
         reason: Reason of the error; empty when there is none.
+        level: Level of the line.
     """
     CALL_SECONDS.labels(service, method, code).observe(seconds)
     fields: dict[str, Any] = {"service": service, "method": method, "code": code, "seconds": round(seconds, 4)}
@@ -82,7 +95,7 @@ def record_call(
         fields |= {"request_id": metadata.request_id, "tenant": metadata.tenant_id}
         if metadata.traceparent:
             fields["traceparent"] = metadata.traceparent
-    log(_calls, logging.INFO, "call", **fields)
+    log(_calls, level, "call", **fields)
 
 
 @dataclass(frozen=True)

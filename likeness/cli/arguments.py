@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import math
 import os
 from pathlib import Path
 
@@ -122,4 +123,15 @@ def _add_server(parser: argparse.ArgumentParser, variable: str, default: str, wh
 
 def _add_common(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--json", action="store_true", help="tell the result as JSON on standard output")
-    parser.add_argument("--timeout", type=float, metavar="SECONDS", help="give up after so long")
+    parser.add_argument("--timeout", type=_seconds, metavar="SECONDS", help="give up after so long")
+
+
+def _seconds(text: str) -> float:
+    """Return a time above 0. Raises ArgumentTypeError."""
+    try:
+        value = float(text)
+    except ValueError:
+        value = math.nan
+    if not 0 < value < math.inf:
+        raise argparse.ArgumentTypeError("must be a number of seconds above 0")
+    return value

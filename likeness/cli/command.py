@@ -118,6 +118,8 @@ def _check_folder(path: Path) -> None:
     """Raise OSError before the work when its result could not be written after it."""
     if not path.absolute().parent.is_dir():
         raise FileNotFoundError(2, "there is no such folder", str(path.absolute().parent))
+    if path.is_dir():
+        raise IsADirectoryError(21, "this is a folder; name a file in it", str(path))
 
 
 _COMMANDS = {

@@ -67,9 +67,7 @@ def test_every_scene_has_its_own_colours() -> None:
     rng = np.random.default_rng(0)
     person = sample_person(rng)
     shot = sample_shot(rng, person)
-    means = [
-        draw(person, type(shot)(**{**vars(shot), "scene": name})).mean((0, 1)) for name in SCENES
-    ]
+    means = [draw(person, type(shot)(**{**vars(shot), "scene": name})).mean((0, 1)) for name in SCENES]
     gaps = [np.abs(a - b).max() for i, a in enumerate(means) for b in means[:i]]
     assert min(gaps) > 2
 

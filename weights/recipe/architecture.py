@@ -151,9 +151,15 @@ def build_pipeline(seed: int, texts: Iterable[str]) -> QwenImagePipeline:
 
 
 def save(pipeline: QwenImagePipeline, folder: Path) -> None:
-    """Write the pipeline in diffusers' folder format, weights as fp16 safetensors."""
+    """Write the pipeline in diffusers' folder format, weights as fp16 safetensors, without a trace of where it lay."""
     pipeline.to(dtype=torch.float16)
     pipeline.save_pretrained(folder, safe_serialization=True)
+    for path in folder.rglob("*.json"):
+        content = json.loads(path.read_text(encoding="utf-8"))
+        if isinstance(content, dict) and content.pop("_name_or_path", None) is not None:
+            path.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
+    for path in folder.rglob("*.safetensors"):
+        path.chmod(0o644)
 
 
 def _bpe_model(tokenizer: Tokenizer) -> tuple[dict[str, int], list[tuple[str, str]]]:

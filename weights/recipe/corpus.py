@@ -33,9 +33,9 @@ class ShapeGroup:
 
 
 def load_groups(folder: Path) -> list[ShapeGroup]:
-    """Read every shard that ``draw.py`` wrote into ``folder``; the most frequent shape comes first."""
+    """Read every shard that ``draw.py`` wrote into ``folder`` or below; the most frequent shape comes first."""
     parts: dict[tuple[int, int], list[ShapeGroup]] = {}
-    for path in sorted(folder.glob("*.npy")):
+    for path in sorted(folder.rglob("*.npy")):
         rows = [json.loads(line) for line in path.with_suffix(".jsonl").read_text(encoding="utf-8").splitlines()]
         boxes = np.array([row["face_box"] for row in rows], np.float32)
         group = ShapeGroup(np.load(path), boxes, [row["captions"] for row in rows])

@@ -23,6 +23,7 @@ from weights.recipe.prompts import EMPTY_PROMPT, embed, tokenize
 from weights.recipe.sampling import Condition, sample, sigmas, velocity
 from weights.recipe.train_denoiser import LatentGroup, compile_blocks
 
+LORA_FILE = "fast_lora.safetensors"
 RANK = 24
 LEARNING_RATE = 1.5e-3
 FAST_STEPS = 4
@@ -166,5 +167,6 @@ def distil(
 
 
 def save_lora(weights: dict[str, Tensor], folder: Path) -> None:
-    """Write the LoRA as ``fast_lora.safetensors`` with diffusers' keys."""
-    QwenImagePipeline.save_lora_weights(folder, transformer_lora_layers=weights, weight_name="fast_lora.safetensors")
+    """Write the LoRA as ``LORA_FILE`` with diffusers' keys."""
+    QwenImagePipeline.save_lora_weights(folder, transformer_lora_layers=weights, weight_name=LORA_FILE)
+    (folder / LORA_FILE).chmod(0o644)

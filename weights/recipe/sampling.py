@@ -12,6 +12,8 @@ from diffusers import AutoencoderKLQwenImage, FlowMatchEulerDiscreteScheduler, Q
 from diffusers.pipelines.qwenimage.pipeline_qwenimage import calculate_shift
 from torch import Tensor
 
+from core.qwen.vae import FrameDecoder
+
 
 @dataclass(frozen=True)
 class Condition:
@@ -109,9 +111,7 @@ def sample(
 @torch.no_grad()
 def decode(vae: AutoencoderKLQwenImage, tokens: Tensor, shape: tuple[int, int]) -> np.ndarray:
     """Decode normalised tokens to uint8 pictures N×H×W×3."""
-    latents = unpack(tokens.float(), *shape)
-    mean = torch.tensor(vae.config.latents_mean, device=tokens.device).view(1, -1, 1, 1)
-    std = torch.tensor(vae.config.latents_std, device=tokens.device).view(1, -1, 1, 1)
-    parts = [vae.decoder(vae.post_quant_conv(part[:, :, None]))[:, :, 0] for part in (latents * std + mean).split(32)]
+    decoder = FrameDecoder(vae)
+    parts = [decoder(part) for part in unpack(tokens.float(), *shape).split(32)]
     pictures = torch.cat(parts).clamp(-1, 1).add(1).mul(127.5).round().byte()
     return pictures.permute(0, 2, 3, 1).cpu().numpy()

@@ -1,12 +1,13 @@
 """Train the miniature from drawn pictures, one stage after the other.
 
-    python -m weights.recipe.draw --out build/drawn --count 40000
-    python -m weights.recipe.train vae      --data build/drawn --work build/miniature
-    python -m weights.recipe.train denoiser --data build/drawn --work build/miniature
-    python -m weights.recipe.train export   --data build/drawn --work build/miniature --out weights/miniature
-    python -m weights.recipe.train distil   --data build/drawn --out weights/miniature
+    python -m weights.recipe.draw --out build/drawn --count 35000 --aspects 0.25 --workers 32
+    python -m weights.recipe.train vae      --data build/drawn --work build/work --seconds 240
+    python -m weights.recipe.train denoiser --data build/drawn --work build/work --seconds 840
+    python -m weights.recipe.train export   --work build/work --out weights/miniature
+    python -m weights.recipe.train distil   --data build/drawn --out weights/miniature --seconds 110
     python -m weights.recipe.train sheet    --out weights/miniature --file build/sheet.png
 
+`train.sh` beside this runs them all, and draws while the autoencoder trains.
 With several cards, start the stages by ``torchrun --nproc-per-node N -m weights.recipe.train …``.
 """
 
@@ -24,12 +25,13 @@ from PIL import Image
 from weights.recipe import parallel
 from weights.recipe.architecture import build_pipeline, save
 from weights.recipe.corpus import ShapeGroup, load_groups
-from weights.recipe.distil import FAST_STEPS, distil, fast_scheduler, save_lora
+from weights.recipe.distil import FAST_STEPS, LORA_FILE, distil, fast_scheduler, save_lora
 from weights.recipe.prompts import EMPTY_PROMPT, embed, tokenize
 from weights.recipe.sampling import Condition, decode, sample, sigmas
 from weights.recipe.train_denoiser import LEARNING_RATE, initialise, prepare, token_length, train_denoiser
 from weights.recipe.train_vae import peak_signal_to_noise, train_vae
 
+ENDLESS = 10**9
 SHEET_PROMPTS = (
     "a professional woman in a modern office",
     "a professional woman in a cafe",
@@ -53,8 +55,8 @@ def main() -> None:
     parser.add_argument(
         "--start", type=Path, help="vae: go on from this pipeline's autoencoder instead of random numbers"
     )
-    parser.add_argument("--seconds", type=float, default=1e9, help="longest time of the stage's loop")
-    parser.add_argument("--steps", type=int, help="most steps of the stage's loop")
+    parser.add_argument("--seconds", type=float, default=600, help="longest time of the stage's loop (%(default)s)")
+    parser.add_argument("--steps", type=int, help="most steps of the stage's loop; no limit when left out")
     parser.add_argument("--batch", type=int, help="pictures a step and card")
     parser.add_argument("--rate", type=float, default=LEARNING_RATE, help="denoiser: learning rate at its peak")
     parser.add_argument("--guidance", type=float, default=3.0, help="distil and sheet: true_cfg_scale of full mode")
@@ -79,7 +81,9 @@ def run_vae(arguments: argparse.Namespace) -> None:
     if arguments.start:
         pipeline.vae.load_state_dict(load(arguments.start).vae.state_dict())
     group = ShapeGroup(groups[0].pictures[:-64], groups[0].face_boxes[:-64], groups[0].captions[:-64])
-    train_vae(pipeline.vae, [group], arguments.seconds, arguments.steps or 8000, arguments.batch or 48, arguments.seed)
+    train_vae(
+        pipeline.vae, [group], arguments.seconds, arguments.steps or ENDLESS, arguments.batch or 48, arguments.seed
+    )
     if parallel.rank() == 0:
         print(f"held-out PSNR {peak_signal_to_noise(pipeline.vae, held_out):.2f} dB", flush=True)
         pipeline.save_pretrained(arguments.work)
@@ -95,7 +99,7 @@ def run_denoiser(arguments: argparse.Namespace) -> None:
     if parallel.rank() == 0:
         print("pictures", [(g.shape, len(g.latents)) for g in prepared], "tokens", length, flush=True)
     train_denoiser(
-        pipeline, prepared, length, arguments.seconds, arguments.steps or 12000, arguments.batch or 256,
+        pipeline, prepared, length, arguments.seconds, arguments.steps or ENDLESS, arguments.batch or 256,
         arguments.rate, arguments.seed,
     )  # fmt: skip
     if parallel.rank() == 0:
@@ -119,7 +123,7 @@ def run_distil(arguments: argparse.Namespace) -> None:
         prepared,
         length,
         arguments.seconds,
-        arguments.steps or 2000,
+        arguments.steps or ENDLESS,
         arguments.batch or 128,
         arguments.paths,
         arguments.full_steps,
@@ -145,8 +149,8 @@ def run_sheet(arguments: argparse.Namespace) -> None:
     fast = sigmas(fast_scheduler(pipeline.scheduler), FAST_STEPS, 256)
     rows = [sample(pipeline.transformer, noise, condition, Condition(*empty), arguments.guidance, full, shape)[0]]
     plain = sample(pipeline.transformer, noise, condition, None, 1.0, fast, shape)[0]
-    if (arguments.out / "fast_lora.safetensors").exists():
-        pipeline.load_lora_weights(arguments.out, weight_name="fast_lora.safetensors", adapter_name="fast")
+    if (arguments.out / LORA_FILE).exists():
+        pipeline.load_lora_weights(arguments.out, weight_name=LORA_FILE, adapter_name="fast")
         rows.append(sample(pipeline.transformer, noise, condition, None, 1.0, fast, shape)[0])
         print("distance to full: with", float((rows[1] - rows[0]).pow(2).mean()), end=" ")
     print("without LoRA", float((plain - rows[0]).pow(2).mean()))

@@ -1,8 +1,8 @@
 """Train the miniature's autoencoder on the drawn pictures.
 
 The loss is L1 on pixels and on gradients at three scales, plus an L1 weighted by the inverse of the local contrast:
-without it dark skin, whose features differ by a few grey levels, comes back as one flat tone. In the last two fifths
-the encoder rests and the decoder learns from latents with a little noise, as the denoiser will hand them to it.
+without it dark skin, whose features differ by a few grey levels, comes back as one flat tone. In the last
+third the encoder rests and the decoder learns from latents with a little noise, as the denoiser will hand them to it.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from diffusers import AutoencoderKLQwenImage
 from diffusers.models.autoencoders.autoencoder_kl_qwenimage import QwenImageCausalConv3d
 from torch import Tensor, nn
 
+from core.qwen.vae import planar_convolution
 from weights.recipe import parallel
 from weights.recipe.corpus import ShapeGroup, shuffled_batches, to_model_range
 
@@ -26,17 +27,16 @@ FACE_WEIGHT = 2.5
 
 
 class SingleFrameConv(nn.Module):
-    """The 2D convolution that a causal 3D convolution is when there is a single frame: its last temporal slice."""
+    """A causal convolution for a single frame, in the place of the one it was made from."""
 
     def __init__(self, conv: QwenImageCausalConv3d) -> None:
         super().__init__()
-        self.weight = nn.Parameter(conv.weight.detach()[:, :, -1].clone(memory_format=torch.contiguous_format))
-        self.bias = nn.Parameter(conv.bias.detach().clone())
-        self.padding = (conv._padding[2], conv._padding[0])
+        self.planar = planar_convolution(conv)
 
     def forward(self, x: Tensor, cache_x: Tensor | None = None) -> Tensor:
         """Convolve N×C×1×H×W."""
-        return F.conv2d(x[:, :, 0], self.weight, self.bias, padding=self.padding)[:, :, None]
+        convolved: Tensor = self.planar(x[:, :, 0])
+        return convolved[:, :, None]
 
 
 def flatten_convolutions(vae: AutoencoderKLQwenImage) -> dict[str, QwenImageCausalConv3d]:
@@ -58,8 +58,8 @@ def restore_convolutions(vae: AutoencoderKLQwenImage, originals: dict[str, QwenI
         assert isinstance(flat, SingleFrameConv)
         with torch.no_grad():
             conv.weight.zero_()
-            conv.weight[:, :, -1] = flat.weight
-            conv.bias.copy_(flat.bias)
+            conv.weight[:, :, -1] = flat.planar.weight
+            conv.bias.copy_(flat.planar.bias)
         vae.set_submodule(name, conv)
     for name, module in vae.named_modules():
         # Never reached with a single frame; zeros keep the file small in packed form.
@@ -78,13 +78,16 @@ def face_map(boxes: Tensor, size: tuple[int, int]) -> Tensor:
 
 
 def reconstruction_loss(output: Tensor, target: Tensor, importance: Tensor) -> Tensor:
-    """Pixels, gradients at three scales, and low contrast; N×3×H×W in −1..1, importance N×1×H×W."""
+    """Pixels, colour, gradients at three scales, and low contrast; N×3×H×W in −1..1, importance N×1×H×W."""
     with torch.no_grad():
         gray = target.mean(1, keepdim=True)
         mean = F.avg_pool2d(gray, 17, 1, 8, count_include_pad=False)
         spread = F.avg_pool2d((gray - mean).abs(), 17, 1, 8, count_include_pad=False)
         weight = (0.12 / (spread + 0.03)).clamp(0.4, 3.0)
-    loss = (output - target).abs().mul((1 + weight) * importance).mean()
+    difference = output - target
+    loss = difference.abs().mul((1 + weight) * importance).mean()
+    # Colour apart from brightness: a first run turned red glasses brown and flowers gray.
+    loss = loss + (difference - difference.mean(1, keepdim=True)).abs().mul(importance).mean()
     for _ in range(3):
         loss = loss + ((output.diff(dim=2) - target.diff(dim=2)).abs() * importance[:, :, 1:]).mean()
         loss = loss + ((output.diff(dim=3) - target.diff(dim=3)).abs() * importance[:, :, :, 1:]).mean()
