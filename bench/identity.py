@@ -4,7 +4,7 @@
         --sheet out/identity.png
 
 A target picture has to show exactly one face; of a reference picture every face that the engine accepts is used, and
-the answer says which were refused and why. Without --references it is scikit-image's astronaut and, where the
+the answer says which were refused and why. Without --references it is the examples' reference and, where the
 insightface package is installed, the six faces of its group photo.
 """
 
@@ -28,6 +28,7 @@ from likeness.errors import LikenessError
 from services.faceswap.engines.base import SwapEngine
 from services.faceswap.engines.mesh import MeshEngine
 
+REFERENCE = Path(__file__).resolve().parents[1] / "examples" / "reference.jpg"
 _TILE = 192
 _SUFFIXES = {".jpg", ".jpeg", ".png", ".webp"}
 
@@ -152,10 +153,8 @@ def read_folder(folder: Path) -> list[tuple[str, Image]]:
 
 
 def standard_references() -> list[tuple[str, Image]]:
-    """The public-domain portrait, and the group photo of the insightface package where that is installed."""
-    from skimage import data
-
-    pictures = [("astronaut", np.ascontiguousarray(data.astronaut()))]
+    """The public-domain portrait of the examples, and the insightface package's group photo where that is installed."""
+    pictures = [("reference", decode_image(REFERENCE.read_bytes(), field="reference"))]
     spec = importlib.util.find_spec("insightface")
     if spec is not None and spec.origin is not None:
         photo = Path(spec.origin).parent / "data" / "images" / "t1.jpg"

@@ -7,7 +7,7 @@ import logging
 import sys
 
 from core.runtime.settings import SettingsError
-from core.runtime.telemetry import configure_logging
+from core.runtime.telemetry import configure_logging, log
 from gateway.server import keep_large_buffers, serve
 from gateway.settings import GatewaySettings
 
@@ -17,13 +17,17 @@ def main() -> int:
     try:
         settings = GatewaySettings.load()
     except SettingsError as error:
-        print(f"gateway: {error}", file=sys.stderr)
+        print(error, file=sys.stderr)
         return 2
     configure_logging(settings.log_level, settings.log_format)
     # Each request has a line of its own; what uvicorn says of starting and ending is said too.
     logging.getLogger("uvicorn.error").setLevel(logging.WARNING)
     keep_large_buffers()
-    asyncio.run(serve(settings))
+    try:
+        asyncio.run(serve(settings))
+    except Exception as error:
+        log(logging.getLogger("likeness.gateway"), logging.CRITICAL, "the gateway failed", exc_info=error)
+        return 1
     return 0
 
 

@@ -22,6 +22,9 @@ class PictureDocument(Document):
     sha256: str
     data: str | None = Field(None, description="The encoded file as base64; absent when it was stored.")
     artifact_uri: str | None = Field(None, description="Where it is stored; absent when the bytes came along.")
+    url: str | None = Field(
+        None, description="Path of this gateway under which a stored picture is; absent when the bytes came along."
+    )
 
 
 class BoxDocument(Document):

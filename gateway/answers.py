@@ -7,12 +7,13 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from typing import Any
 
+from gateway.artifacts import artifact_path
 from gateway.events import PictureReady, Progress, WorkFinished
 from likeness.results import Face, Picture, Queued, Started, Step, SwapResult
 
 
 def picture_document(picture: Picture) -> dict[str, Any]:
-    """Return a picture: its base64 ``data`` or its ``artifact_uri``, with media type, size and SHA-256."""
+    """Return a picture: its base64 ``data`` or its ``artifact_uri`` and ``url``, with media type, size and SHA-256."""
     document: dict[str, Any] = {
         "media_type": picture.media_type,
         "width": picture.width,
@@ -21,6 +22,9 @@ def picture_document(picture: Picture) -> dict[str, Any]:
     }
     if picture.artifact_uri is not None:
         document["artifact_uri"] = picture.artifact_uri
+        path = artifact_path(picture.artifact_uri)
+        if path is not None:
+            document["url"] = path
     else:
         document["data"] = binascii.b2a_base64(picture.data or b"", newline=False).decode("ascii")
     return document

@@ -11,6 +11,7 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
 
+from core.runtime.artifacts import ArtifactStore
 from core.runtime.fetch import FetchPolicy, SafeFetcher
 from gateway import openapi
 from gateway.connection import Lifecycle
@@ -19,6 +20,7 @@ from gateway.errors import from_http, from_validation, problem_response
 from gateway.exchange import Gateway
 from gateway.middleware import BodyLimitMiddleware, ContextMiddleware
 from gateway.reference import ReferenceCheck
+from gateway.routes import artifacts as stored
 from gateway.routes import drawing, faces, operations
 from gateway.settings import GatewaySettings
 from likeness.channel import ChannelOptions
@@ -29,8 +31,12 @@ VERSION = "0.1.0"
 
 
 def create_app(settings: GatewaySettings, lifecycle: Lifecycle | None = None) -> FastAPI:
-    """Return the application. It connects to the services in its lifespan; ``lifecycle`` tells it of a shutdown."""
+    """Return the application. It connects to the services in its lifespan; ``lifecycle`` tells it of a shutdown.
+
+    Raises what `ArtifactStore` does when the store of ``settings`` cannot be opened.
+    """
     watched = lifecycle or Lifecycle()
+    artifacts = ArtifactStore(settings.artifacts_url)
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
@@ -41,7 +47,7 @@ def create_app(settings: GatewaySettings, lifecycle: Lifecycle | None = None) ->
             channel_options=ChannelOptions(max_message_bytes=settings.max_message_bytes),
         )
         async with client, SafeFetcher(policy) as fetcher:
-            app.state.gateway = Gateway(settings, client, fetcher, ReferenceCheck(), watched)
+            app.state.gateway = Gateway(settings, client, fetcher, ReferenceCheck(), watched, artifacts)
             yield
 
     app = FastAPI(
@@ -61,6 +67,7 @@ def create_app(settings: GatewaySettings, lifecycle: Lifecycle | None = None) ->
     app.add_middleware(ContextMiddleware)
     app.include_router(drawing.router)
     app.include_router(faces.router)
+    app.include_router(stored.router)
     app.include_router(operations.router)
     app.mount(operations.DOCS_STATIC, operations.docs_files())
     _handle_errors(app)

@@ -14,8 +14,8 @@ from starlette.datastructures import Headers, UploadFile
 from starlette.formparsers import MultiPartException, MultiPartParser
 from starlette.requests import Request
 
-from gateway.errors import UnsupportedMediaType, from_validation
-from likeness.errors import InvalidRequest
+from gateway.errors import from_validation
+from likeness.errors import InvalidRequest, UnsupportedMediaType
 
 Model = TypeVar("Model", bound=BaseModel)
 
@@ -131,9 +131,9 @@ def _form_type(content_type: str) -> str:
     _, options = parse_options_header(content_type)
     boundary = options.get(b"boundary", b"")
     if not _BOUNDARY.fullmatch(boundary):
-        raise InvalidRequest("multipart/form-data needs a boundary of 1 to 70 characters", field="content-type")
+        raise InvalidRequest("multipart/form-data needs a boundary of 1 to 70 characters", field="body")
     if options.get(b"charset", b"utf-8").lower() not in (b"utf-8", b"utf8", b"us-ascii"):
-        raise InvalidRequest("the form's texts must be in UTF-8", field="content-type")
+        raise InvalidRequest("the form's texts must be in UTF-8", field="body")
     return f'multipart/form-data; boundary="{boundary.decode("ascii")}"; charset={_LOSSLESS}'
 
 

@@ -90,7 +90,7 @@ async def portrait(
     before is swapped. Raises LikenessError; the fields are the REST body's.
     """
     clock = _Clock()
-    yield Progress(Stage.REFERENCE, Started(0.0))
+    # Nothing is told before: a reference that will not do is refused with the status that is its own.
     await check_reference(call.client, call.metadata, call.deadline, detect, swap_template)
     clock.lap(Stage.REFERENCE)
     finished: Finished | None = None

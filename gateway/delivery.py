@@ -55,7 +55,8 @@ async def deliver(delivery: Delivery, work: Work) -> Response:
     """Run ``work`` and return its answer. Raises LikenessError; the work stops when the client goes away."""
     receive = delivery.request.receive
     if delivery.kind is AnswerKind.EVENTS:
-        # The first event decides the status: a full queue is a 503, not a stream that says so.
+        # What fails before the first event has its own status: a full generator is a 503 and a reference without a
+        # face a 422, not a stream that says so.
         first = await while_connected(receive, delivery.lifecycle, _first(work))
         return EventStream(delivery, first, work)
     pictures, finished = await while_connected(receive, delivery.lifecycle, _collect(work))

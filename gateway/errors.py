@@ -1,4 +1,4 @@
-"""The errors of HTTP itself, the fields of errors in REST's names, and problem documents as responses."""
+"""What the router and pydantic refuse as errors of the table, their fields in REST's names, and problem responses."""
 
 from __future__ import annotations
 
@@ -8,7 +8,6 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-import grpc
 import orjson
 from fastapi.exceptions import RequestValidationError
 from pydantic import ValidationError
@@ -21,6 +20,7 @@ from likeness.errors import (
     FieldViolation,
     InvalidRequest,
     LikenessError,
+    MethodNotAllowed,
     NotFound,
     PayloadTooLarge,
     problem,
@@ -39,42 +39,6 @@ MAX_VIOLATIONS = 32
 """Most violations that an answer lists; its message counts the others."""
 
 _SOURCE = re.compile(r"\.(data|artifact_uri)$")
-
-
-class NotAcceptable(LikenessError):
-    """The client accepts none of the media types that the route can answer with."""
-
-    reason = "NOT_ACCEPTABLE"
-    code = grpc.StatusCode.INVALID_ARGUMENT
-    http_status = 406
-    title = "No acceptable media type"
-
-
-class UnsupportedMediaType(LikenessError):
-    """The body is neither JSON nor multipart/form-data."""
-
-    reason = "UNSUPPORTED_MEDIA_TYPE"
-    code = grpc.StatusCode.INVALID_ARGUMENT
-    http_status = 415
-    title = "The body's media type is not taken"
-
-
-class MethodNotAllowed(LikenessError):
-    """The route does not take the method."""
-
-    reason = "METHOD_NOT_ALLOWED"
-    code = grpc.StatusCode.UNIMPLEMENTED
-    http_status = 405
-    title = "The method is not allowed here"
-
-
-class BodyTooSlow(LikenessError):
-    """The body did not arrive in time."""
-
-    reason = "BODY_TOO_SLOW"
-    code = grpc.StatusCode.DEADLINE_EXCEEDED
-    http_status = 408
-    title = "The body did not arrive in time"
 
 
 def rest_field(path: str, names: Mapping[str, str]) -> str:

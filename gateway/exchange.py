@@ -9,6 +9,7 @@ from pydantic import BaseModel
 from starlette.requests import Request
 from starlette.responses import Response
 
+from core.runtime.artifacts import ArtifactStore
 from core.runtime.fetch import SafeFetcher
 from gateway.body import read_body
 from gateway.composition import Call
@@ -16,7 +17,6 @@ from gateway.connection import Lifecycle, while_connected
 from gateway.context import RequestContext
 from gateway.deadline import TIMEOUT_HEADER, Deadline, timeout_seconds
 from gateway.delivery import Delivery, deliver
-from gateway.errors import NotAcceptable
 from gateway.events import Work
 from gateway.images import MAX_IMAGE_BYTES, image_input
 from gateway.negotiation import MEDIA_TYPES, Accepted, negotiate
@@ -24,6 +24,7 @@ from gateway.reference import ReferenceCheck
 from gateway.settings import GatewaySettings
 from likeness.client import AsyncClient
 from likeness.common.v1 import image_pb2
+from likeness.errors import NotAcceptable
 
 Model = TypeVar("Model", bound=BaseModel)
 
@@ -37,6 +38,8 @@ class Gateway:
     fetcher: SafeFetcher
     check_reference: ReferenceCheck
     lifecycle: Lifecycle
+    artifacts: ArtifactStore
+    """The store of the services, which stored pictures are handed out from."""
 
     @staticmethod
     def of(request: Request) -> Gateway:
@@ -85,7 +88,8 @@ class Exchange:
                 url,
                 field=field,
                 max_bytes=MAX_IMAGE_BYTES,
-                timeout=min(self.gateway.settings.fetch_timeout_seconds, deadline.remaining_seconds()),
+                timeout=self.gateway.settings.fetch_timeout_seconds,
+                deadline=deadline.at,
             )
 
         work = image_input(value, field, fetch)

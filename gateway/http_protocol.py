@@ -26,6 +26,7 @@ class BoundedHeadProtocol(HttpToolsProtocol):
         """Take what uvicorn hands to each connection's protocol."""
         super().__init__(*arguments, **options)
         self._in_head = False
+        self._head_began = False
         self._head_bytes = 0
         self._head_timer: asyncio.TimerHandle | None = None
 
@@ -41,25 +42,24 @@ class BoundedHeadProtocol(HttpToolsProtocol):
 
     def data_received(self, data: bytes) -> None:
         """Read, and refuse a head that has grown too large."""
-        before = self._head_bytes
+        self._head_began = False
         super().data_received(data)
-        # A head that began within these bytes counts from the next ones on: its size is bounded all the same.
-        if self._in_head:
-            self._head_bytes = before + len(data)
+        # Where in these bytes a head began is not told; it counts from the next ones on, and is bounded all the same.
+        if self._in_head and not self._head_began:
+            self._head_bytes += len(data)
             if self._head_bytes > MAX_HEAD_BYTES:
                 self._refuse(f"The headers have more than {MAX_HEAD_BYTES} bytes.")
 
     def on_message_begin(self) -> None:
         """Begin a head."""
         super().on_message_begin()
-        self._in_head = True
+        self._in_head = self._head_began = True
         self._head_bytes = 0
         self._start_timer()
 
     def on_headers_complete(self) -> None:
         """End a head."""
         self._in_head = False
-        self._head_bytes = 0
         self._stop_timer()
         super().on_headers_complete()
 

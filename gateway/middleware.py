@@ -13,8 +13,8 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from core.runtime.telemetry import record_call
 from gateway.context import RequestContext
-from gateway.errors import BodyTooSlow, problem_response
-from likeness.errors import Cancelled, Internal, InvalidRequest, LikenessError, PayloadTooLarge
+from gateway.errors import problem_response
+from likeness.errors import BodyTooSlow, Cancelled, Internal, InvalidRequest, LikenessError, PayloadTooLarge
 from likeness.metadata import CallMetadata
 
 DISCARD_SECONDS = 1.0

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from fastapi import FastAPI
@@ -10,7 +10,6 @@ from fastapi.openapi.utils import get_openapi
 from pydantic import BaseModel
 from pydantic.json_schema import models_json_schema
 
-from gateway import errors as _http_errors  # noqa: F401  # its classes enter the table
 from gateway.answer_models import AnswerDocument, ProblemDocument
 from gateway.models import DrawBody, FastPortraitBody, PortraitBody, SwapBody
 from likeness.errors import ERRORS, PROBLEM_MEDIA_TYPE, LikenessError, problem
@@ -72,17 +71,19 @@ def error_responses() -> dict[int | str, dict[str, Any]]:
     for kind in ERRORS.values():
         if kind.reason not in _ELSEWHERE:
             by_status.setdefault(kind.http_status, []).append(kind)
+    return {status: problem_answer(kinds) for status, kinds in sorted(by_status.items())}
+
+
+def problem_answer(kinds: Sequence[type[LikenessError]]) -> dict[str, Any]:
+    """Return the documentation of an error status: its reasons, and an example of each."""
     return {
-        status: {
-            "description": "; ".join(f"{kind.title} (`{kind.reason}`)" for kind in kinds),
-            "content": {
-                PROBLEM_MEDIA_TYPE: {
-                    "schema": _reference("ProblemDocument"),
-                    "examples": {kind.reason: {"value": _example(kind)} for kind in kinds},
-                }
-            },
-        }
-        for status, kinds in sorted(by_status.items())
+        "description": "; ".join(f"{kind.title} (`{kind.reason}`)" for kind in kinds),
+        "content": {
+            PROBLEM_MEDIA_TYPE: {
+                "schema": _reference("ProblemDocument"),
+                "examples": {kind.reason: {"value": _example(kind)} for kind in kinds},
+            }
+        },
     }
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from dataclasses import dataclass
 
@@ -31,8 +32,8 @@ class ReferenceLimits:
 
     min_face_pixels: int
     """Smallest width of the face."""
-    max_pose_degrees: float
-    """Largest turn or nod, since drawn people look about straight ahead; 0 for no limit."""
+    max_turn_degrees: float
+    """How far it may look past the camera, turn and nod together; 0 for no limit."""
     engines: tuple[str, ...] = ()
     """The engines that there are."""
 
@@ -66,15 +67,23 @@ def choose_reference_face(faces: Faces, index: int | None, limits: ReferenceLimi
             face_pixels=f"{face.box.width:.0f}",
             min_face_pixels=str(limits.min_face_pixels),
         )
-    turn = max(abs(face.yaw), abs(face.pitch))
-    if limits.max_pose_degrees and turn > limits.max_pose_degrees:
+    turn = turn_degrees(face)
+    if limits.max_turn_degrees and turn > limits.max_turn_degrees:
         raise FaceTurnedTooFar(
-            f"the reference's head is turned by {turn:.0f} degrees; at most {limits.max_pose_degrees:.0f} will do",
+            f"the reference's head is turned {turn:.0f}° from the camera (yaw {face.yaw:.0f}°, pitch "
+            f"{face.pitch:.0f}°); at most {limits.max_turn_degrees:.0f}° will do, since the hidden side cannot be "
+            "shown: use a picture that looks more into the camera",
             field=FIELD,
-            pose_degrees=f"{turn:.0f}",
-            max_pose_degrees=f"{limits.max_pose_degrees:.0f}",
+            turn_degrees=f"{turn:.0f}",
+            max_degrees=f"{limits.max_turn_degrees:.0f}",
         )
     return face
+
+
+def turn_degrees(face: Face) -> float:
+    """Return the angle between where the face looks and the camera, whatever its roll."""
+    cosine = math.cos(math.radians(face.yaw)) * math.cos(math.radians(face.pitch))
+    return math.degrees(math.acos(max(-1.0, min(1.0, cosine))))
 
 
 class ReferenceCheck:
@@ -114,6 +123,8 @@ class ReferenceCheck:
     async def _current(self, client: AsyncClient, metadata: CallMetadata, deadline: Deadline) -> ReferenceLimits:
         if self._limits is None or time.monotonic() - self._read_at > self._lifetime_seconds:
             answer = await client.faceswap_capabilities(deadline.options(metadata))
-            self._limits = ReferenceLimits(answer.min_reference_face_pixels, answer.max_pose_degrees, answer.engines)
+            self._limits = ReferenceLimits(
+                answer.min_reference_face_pixels, answer.max_reference_turn_degrees, answer.engines
+            )
             self._read_at = time.monotonic()
         return self._limits

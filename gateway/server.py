@@ -73,8 +73,15 @@ class GatewayServer(uvicorn.Server):
         raise RuntimeError("the gateway does not listen yet")
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-        """Start, and tell the port."""
-        await super().startup(sockets)
+        """Start, and tell the port. Raises OSError when the port is taken."""
+        try:
+            await super().startup(sockets)
+        except SystemExit as error:
+            # uvicorn's own exit status is not that of the services.
+            if self.lifespan.should_exit:
+                raise RuntimeError("the gateway did not start; its log tells why") from error
+            where = f"{self._settings.host}:{self._settings.port}"
+            raise OSError(f"cannot listen on {where}: is the port taken?") from error
         if self.started:
             address = f"{self._settings.host}:{self.bound_port}"
             if not self._settings.port:
@@ -114,7 +121,7 @@ class GatewayServer(uvicorn.Server):
 
 
 async def serve(settings: GatewaySettings) -> None:
-    """Serve until SIGTERM or SIGINT."""
+    """Serve until SIGTERM or SIGINT. Raises OSError when the port is taken, RuntimeError when it cannot start."""
     server = GatewayServer(settings)
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):

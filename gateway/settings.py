@@ -6,11 +6,11 @@ from typing import ClassVar
 
 from pydantic import Field
 
-from core.runtime.settings import ServiceSettings
+from core.runtime.settings import ProcessSettings
 from likeness.channel import DEFAULT_FACESWAP_ADDRESS, DEFAULT_GENERATOR_ADDRESS
 
 
-class GatewaySettings(ServiceSettings):
+class GatewaySettings(ProcessSettings):
     """What the gateway can be told, beside what every process can."""
 
     service: ClassVar[str] = "gateway"

@@ -169,4 +169,5 @@ def faceswap_capabilities(message: faceswap.GetCapabilitiesResponse) -> r.FaceSw
         min_reference_face_pixels=message.min_reference_face_pixels,
         min_target_face_pixels=message.min_target_face_pixels,
         queue_capacity=message.queue_capacity,
+        max_reference_turn_degrees=message.max_reference_turn_degrees,
     )

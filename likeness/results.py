@@ -308,6 +308,9 @@ class FaceSwapCapabilities:
     """The default first."""
     restorers: tuple[str, ...]
     max_pose_degrees: float
+    """Largest difference of yaw or pitch between reference and target."""
     min_reference_face_pixels: int
     min_target_face_pixels: int
     queue_capacity: int
+    max_reference_turn_degrees: float = 0.0
+    """How far the reference may look past the camera, turn and nod together; 0 for no limit."""

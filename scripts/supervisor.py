@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import ctypes
 import http.client
 import json
 import math
@@ -21,6 +20,9 @@ from pathlib import Path
 from types import FrameType
 from typing import IO
 
+from core.runtime.settings import SettingsError
+from gateway.settings import GatewaySettings
+
 ROOT = Path(__file__).resolve().parent.parent
 MODULES = {"generator": "services.generator", "faceswap": "services.faceswap", "gateway": "gateway"}
 STOP_SECONDS = 40.0
@@ -30,7 +32,6 @@ TAIL_LINES = 15
 # Without these glibc gives each large buffer back to the kernel, which clears it for the next request.
 MALLOC = {"MALLOC_MMAP_THRESHOLD_": str(256 * 2**20), "MALLOC_TRIM_THRESHOLD_": str(512 * 2**20)}
 _LISTENS = re.compile(r"^\w+ listens on (\S+)$")
-_PR_SET_PDEATHSIG = 1
 
 LineSink = Callable[[str, str], None]
 """Gets the name of a process and one line that it wrote."""
@@ -73,7 +74,7 @@ class Supervisor:
         environment = {**os.environ, **MALLOC, "PYTHONUNBUFFERED": "1"}
         environment |= {f"LIKENESS_{name.upper()}_{key.upper()}": str(value) for key, value in settings.items()}
         popen = subprocess.Popen(
-            [sys.executable, "-m", MODULES[name]],
+            [sys.executable, "-m", "scripts.child", str(os.getpid()), MODULES[name]],
             cwd=ROOT,
             env=environment,
             stdin=subprocess.DEVNULL,
@@ -83,7 +84,6 @@ class Supervisor:
             errors="replace",
             # In a session of its own: Ctrl-C reaches us alone, and we say in which order they end.
             start_new_session=True,
-            preexec_fn=_end_with_parent if sys.platform == "linux" else None,
         )
         process = _Process(name, popen)
         self._processes.append(process)
@@ -134,27 +134,22 @@ class Supervisor:
                 self._changed.wait(1.0)
 
     def stop(self) -> None:
-        """End the processes; what does not end in time is killed, and so is the rest at another Ctrl-C."""
-        for process in reversed(self._processes):
-            process.popen.terminate()
+        """End the processes; what does not end in time is killed, and so is the rest at another Ctrl-C.
+
+        One after the other, the last one first: what the gateway still has to end needs the services.
+        """
+        ends = time.monotonic() + STOP_SECONDS
         try:
-            self._wait(STOP_SECONDS)
+            for process in reversed(self._processes):
+                process.popen.terminate()
+                _wait(process, ends)
         except BaseException:
-            self._wait(0)
+            for process in self._processes:
+                process.popen.kill()
+                _wait(process, ends)
             raise
         finally:
             self._processes.clear()
-
-    def _wait(self, seconds: float) -> None:
-        ends = time.monotonic() + seconds
-        for process in reversed(self._processes):
-            try:
-                process.popen.wait(max(0.0, ends - time.monotonic()))
-            except subprocess.TimeoutExpired:
-                process.popen.kill()
-                process.popen.wait()
-            if process.reader is not None:
-                process.reader.join(5)
 
     def _read(self, process: _Process, stream: IO[str]) -> None:
         with stream:
@@ -174,15 +169,19 @@ class Supervisor:
 def start_all(supervisor: Supervisor, *, gateway_port: int, generator_port: int, faceswap_port: int) -> str:
     """Start both services and the gateway, and return the gateway's address; port 0 picks a free one.
 
-    Raises SupervisionError.
+    All three get the gateway's artifact store. Raises SupervisionError.
     """
-    supervisor.start("generator", {"port": generator_port, "log_format": "text"})
-    supervisor.start("faceswap", {"port": faceswap_port, "log_format": "text"})
+    try:
+        common = {"log_format": "text", "artifacts_url": GatewaySettings.load().artifacts_url}
+    except SettingsError as error:
+        raise SupervisionError(str(error)) from error
+    supervisor.start("generator", {"port": generator_port, **common})
+    supervisor.start("faceswap", {"port": faceswap_port, **common})
     addresses = {
         f"{name}_address": f"127.0.0.1:{port}" if port else supervisor.address_of(name, 120)
         for name, port in (("generator", generator_port), ("faceswap", faceswap_port))
     }
-    supervisor.start("gateway", {"port": gateway_port, "log_format": "text", **addresses})
+    supervisor.start("gateway", {"port": gateway_port, **common, **addresses})
     return f"127.0.0.1:{gateway_port}" if gateway_port else supervisor.address_of("gateway", 120)
 
 
@@ -221,11 +220,16 @@ def _readiness(address: str) -> dict[str, str] | None:
         connection.close()
 
 
+def _wait(process: _Process, ends: float) -> None:
+    """Return when a process has ended; kill it when it has not at ``ends``, on the clock of time.monotonic."""
+    try:
+        process.popen.wait(max(0.0, ends - time.monotonic()))
+    except subprocess.TimeoutExpired:
+        process.popen.kill()
+        process.popen.wait()
+    if process.reader is not None:
+        process.reader.join(5)
+
+
 def _tail(process: _Process) -> str:
     return "".join(f"\n  {process.name} | {line}" for line in process.tail)
-
-
-def _end_with_parent() -> None:
-    """Have the kernel end this process when its parent is killed and cannot do so itself."""
-    with contextlib.suppress(OSError, AttributeError):
-        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)

@@ -9,7 +9,7 @@ from typing import Any
 
 import grpc.aio
 
-from likeness.errors import Cancelled, DeadlineExceeded
+from likeness.errors import Cancelled, DeadlineExceeded, LikenessError
 
 
 class CancelToken:
@@ -27,6 +27,7 @@ class CancelToken:
         self._deadline = deadline_monotonic
         self._lock = threading.Lock()
         self._reason: str | None = None
+        self._kind: type[LikenessError] = Cancelled
         self._callbacks: dict[object, Callable[[], None]] = {}
 
     @classmethod
@@ -69,20 +70,26 @@ class CancelToken:
         """Return when the work should go on.
 
         Raises:
-            Cancelled: `cancel` was called.
+            LikenessError: `cancel` was called; Cancelled unless it named another kind.
             DeadlineExceeded: The deadline has passed.
         """
         if self._reason is not None:
-            raise Cancelled(f"the work was stopped: {self._reason}")
+            raise self._kind(f"the work was stopped: {self._reason}")
         if self._deadline is not None and time.monotonic() >= self._deadline:
             raise DeadlineExceeded("the deadline passed before the work ended")
 
-    def cancel(self, reason: str = "the client went away") -> None:
-        """Stop the work at its next step. Only the first call counts; callbacks run in the calling thread."""
+    def cancel(self, reason: str = "the client went away", kind: type[LikenessError] = Cancelled) -> None:
+        """Stop the work at its next step. Only the first call counts; callbacks run in the calling thread.
+
+        Args:
+            reason: Why, for a person.
+            kind: What `check` raises.
+        """
         with self._lock:
             if self._reason is not None:
                 return
-            self._reason = reason
+            # In this order: the reason is read without the lock, and tells that the kind is there.
+            self._kind, self._reason = kind, reason
             callbacks, self._callbacks = list(self._callbacks.values()), {}
         for callback in callbacks:
             callback()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import os
+import re
 import tomllib
 from pathlib import Path
 from typing import Any, ClassVar, Literal, Self
@@ -23,14 +24,17 @@ COMMON_TABLE = "common"
 
 _PREFIX = "LIKENESS_"
 _ROOT = Path(__file__).resolve().parents[2]
+# LIKENESS_GENERATOR_ADDRESS is where clients look for the generator; the others are what Kubernetes sets for a Service
+# of the same name.
+_ELSEWHERE = re.compile(r"ADDRESS|SERVICE_HOST|SERVICE_PORT(_\w+)?|PORT(_\d+_(TCP|UDP|SCTP)(_(PROTO|PORT|ADDR))?)?")
 
 
 class SettingsError(ValueError):
     """The settings cannot be used; the message names the setting and where it comes from."""
 
 
-class ServiceSettings(BaseSettings):
-    """What every service can be told. A service subclasses it, names itself and adds its own fields.
+class ProcessSettings(BaseSettings):
+    """What every process can be told. A process subclasses it, names itself and adds its own fields.
 
     A value is taken from the first that has it: constructor, ``LIKENESS_<SERVICE>_<FIELD>``, ``LIKENESS_<FIELD>``,
     the service's table in the TOML file named by ``LIKENESS_CONFIG``, that file's ``[common]``, the default.
@@ -45,28 +49,12 @@ class ServiceSettings(BaseSettings):
     """Address to listen on."""
     port: int = Field(default=0, ge=0, le=65535)
     """Port to listen on; 0 picks a free one and prints it."""
-    metrics_port: int = Field(default=0, ge=0, le=65535)
-    """Port of the Prometheus endpoint; 0 turns it off."""
-    profile: str = Field(default="miniature", pattern=r"^[a-z0-9_-]{1,32}$")
-    """Which weights are used: see the design's profiles."""
-    device: str = "cpu"
-    """Device of the work, for example ``cpu`` or ``cuda:0``."""
-    threads: int = Field(default_factory=cpu_count, ge=1, le=1024)
-    """Threads of one computation on the CPU; the cores that the process may use when left out."""
-    queue_capacity: int = Field(default=16, ge=1, le=10_000)
-    """Pieces of work that may wait before new ones are refused."""
     max_message_bytes: int = Field(default=64 * 2**20, ge=2**20, le=2**31 - 1)
     """Largest message in either direction, in bytes."""
     drain_seconds: float = Field(default=30.0, ge=0, le=86_400)
     """How long admitted work may take to end after SIGTERM."""
-    max_connection_age_seconds: float = Field(default=300.0, ge=1, le=86_400)
-    """Age at which a client is asked to connect anew, so that new pods get traffic; gRPC spreads it by 10 %."""
-    max_connection_age_grace_seconds: float = Field(default=900.0, ge=1, le=86_400)
-    """How long the calls of such a connection may go on: longer than the longest call."""
     artifacts_url: str = "./var/artifacts"
     """Where artifacts are kept: a folder, or a URL (s3://, gs://, az://)."""
-    weights_dir: Path = _ROOT / "weights"
-    """Folder of the weights."""
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
     """Lowest level that is logged."""
     log_format: Literal["json", "text"] = "json"
@@ -82,7 +70,10 @@ class ServiceSettings(BaseSettings):
         try:
             return cls(**values)
         except ValidationError as error:
-            lines = (f"{'.'.join(map(str, e['loc']))}: {e['msg']} (got {e['input']!r})" for e in error.errors())
+            lines = (
+                f"{'.'.join(map(str, e['loc']))}: {e['msg'].removeprefix('Value error, ')} (got {e['input']!r})"
+                for e in error.errors()
+            )
             raise SettingsError(f"{cls.service or cls.__name__} settings: " + "; ".join(lines)) from error
 
     @classmethod
@@ -97,11 +88,33 @@ class ServiceSettings(BaseSettings):
         """Say where values come from, the strongest first."""
         sources: list[PydanticBaseSettingsSource] = [init_settings]
         if cls.service:
+            _refuse_unknown_variables(cls)
             sources.append(_Environment(settings_cls, env_prefix=f"{_PREFIX}{cls.service.upper()}_"))
         sources.append(_Environment(settings_cls, env_prefix=_PREFIX))
         if path := os.environ.get(CONFIG_VARIABLE):
             sources.append(_File(settings_cls, _file_values(cls, Path(path))))
         return tuple(sources)
+
+
+class ServiceSettings(ProcessSettings):
+    """What every gRPC service can be told."""
+
+    metrics_port: int = Field(default=0, ge=0, le=65535)
+    """Port of the Prometheus endpoint; 0 turns it off."""
+    profile: str = Field(default="miniature", pattern=r"^[a-z0-9_-]{1,32}$")
+    """Which weights are used: see the design's profiles."""
+    device: str = "cpu"
+    """Device of the work, for example ``cpu`` or ``cuda:0``."""
+    threads: int = Field(default_factory=cpu_count, ge=1, le=1024)
+    """Threads of one computation on the CPU; the cores that the process may use when left out."""
+    queue_capacity: int = Field(default=16, ge=1, le=10_000)
+    """Pieces of work that may wait before new ones are refused."""
+    max_connection_age_seconds: float = Field(default=300.0, ge=1, le=86_400)
+    """Age at which a client is asked to connect anew, so that new pods get traffic; gRPC spreads it by 10 %."""
+    max_connection_age_grace_seconds: float = Field(default=900.0, ge=1, le=86_400)
+    """How long the calls of such a connection may go on: longer than the longest call."""
+    weights_dir: Path = _ROOT / "weights"
+    """Folder of the weights."""
 
 
 class _Environment(EnvSettingsSource):
@@ -129,7 +142,7 @@ class _File(PydanticBaseSettingsSource):
         return self._values
 
 
-def _file_values(cls: type[ServiceSettings], path: Path) -> dict[str, Any]:
+def _file_values(cls: type[ProcessSettings], path: Path) -> dict[str, Any]:
     try:
         document = tomllib.loads(path.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
@@ -142,8 +155,18 @@ def _file_values(cls: type[ServiceSettings], path: Path) -> dict[str, Any]:
     own: dict[str, Any] = document.get(cls.service, {}) if cls.service else {}
     _refuse_unknown(common, set(ServiceSettings.model_fields), f"{path}: [{COMMON_TABLE}]")
     _refuse_unknown(own, set(cls.model_fields), f"{path}: [{cls.service}]")
-    # A process that drops a field of the base class (by overriding it away) still shares the file with the others.
+    # What only services can be told may stand there too: the gateway shares the file with them.
     return {key: value for key, value in common.items() if key in cls.model_fields} | own
+
+
+def _refuse_unknown_variables(cls: type[ProcessSettings]) -> None:
+    """Raise SettingsError for a variable of this process alone that names no setting."""
+    prefix = f"{_PREFIX}{cls.service.upper()}_"
+    for variable in sorted(map(str.upper, os.environ)):
+        name = variable.removeprefix(prefix)
+        if name == variable or _ELSEWHERE.fullmatch(name):
+            continue
+        _refuse_unknown({name.lower(): None}, set(cls.model_fields), variable)
 
 
 def _refuse_unknown(table: dict[str, Any], known: set[str], where: str) -> None:

@@ -64,6 +64,11 @@ class DeviceWorker:
         """Whether a piece of work runs."""
         return self._running is not None
 
+    def check_room(self) -> None:
+        """Raise QueueFull or ServiceUnavailable when `submit` would now: before costly preparations."""
+        with self._changed:
+            self._refuse_without_room()
+
     def submit(
         self,
         work: Work[Any],
@@ -93,15 +98,7 @@ class DeviceWorker:
         """
         token.check()
         with self._changed:
-            if not self._admitting:
-                raise ServiceUnavailable("the service is shutting down", retry_after_seconds=1.0)
-            # The running one is counted with the waiting ones: the thread may not have taken up the first one yet.
-            if len(self._queue) + self.busy > self.capacity:
-                raise QueueFull(
-                    f"{self.capacity} pieces of work are waiting already",
-                    retry_after_seconds=self._retry_after(),
-                    capacity=str(self.capacity),
-                )
+            self._refuse_without_room()
             ticket = Ticket(
                 work,
                 token=token,
@@ -208,7 +205,8 @@ class DeviceWorker:
             running = self._running
             self._changed.notify_all()
         for ticket in [*waiting, *([running] if running else [])]:
-            ticket.token.cancel("the service is shutting down")
+            # Whoever still waits did not cancel anything, and may try again elsewhere.
+            ticket.token.cancel("the service is shutting down", ServiceUnavailable)
         self._thread.join(timeout)
         return not self._thread.is_alive()
 
@@ -274,6 +272,17 @@ class DeviceWorker:
             if ticket.position != position:
                 ticket.position = position
                 ticket.emit(Queued(position))
+
+    def _refuse_without_room(self) -> None:
+        if not self._admitting:
+            raise ServiceUnavailable("the service is shutting down", retry_after_seconds=1.0)
+        # The running one is counted with the waiting ones: the thread may not have taken up the first one yet.
+        if len(self._queue) + self.busy > self.capacity:
+            raise QueueFull(
+                f"{self.capacity} pieces of work are waiting already",
+                retry_after_seconds=self._retry_after(),
+                capacity=str(self.capacity),
+            )
 
     def _refuse_too_late(self, ticket: Ticket) -> None:
         remaining = ticket.token.remaining()

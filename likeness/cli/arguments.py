@@ -21,6 +21,7 @@ exit status:
   0  done                 3  the request cannot be done as it is (a bad picture, prompt, option)
   1  a fault              4  the service is down, full or loading: try again
   2  wrong usage          5  not done in time                130  stopped by Ctrl-C
+                                                             141  nobody read on
 
 example:
   likeness generate "a professional woman in a modern office" -o office.png
@@ -40,13 +41,14 @@ def build_parser() -> argparse.ArgumentParser:
     _add_generate(commands.add_parser("generate", help="draw pictures from words"))
     _add_faceswap(commands.add_parser("faceswap", help="put the face of one picture onto another"))
     _add_faces(commands.add_parser("faces", help="list the faces of a picture"))
+    _add_compare(commands.add_parser("compare", help="tell how alike the faces of two pictures are"))
     _add_capabilities(commands.add_parser("capabilities", help="tell what the services can do"))
     return parser
 
 
 def _add_generate(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("prompt", help="what to draw")
-    _add_output(parser, "picture.png")
+    _add_output(parser, "picture.png", "where to write; several pictures get a number (%(default)s)")
     _add_server(parser, GENERATOR_VARIABLE, DEFAULT_GENERATOR_ADDRESS, "generator")
     parser.add_argument("--negative-prompt", metavar="TEXT", help="what to keep out")
     parser.add_argument("--mode", default="", help="full (the default), fast, or another of the deployment")
@@ -62,7 +64,7 @@ def _add_generate(parser: argparse.ArgumentParser) -> None:
 def _add_faceswap(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("target", help="the picture to change")
     parser.add_argument("reference", help="the picture with the face to put in")
-    _add_output(parser, "swapped.png")
+    _add_output(parser, "swapped.png", "where to write (%(default)s)")
     _add_server(parser, FACESWAP_VARIABLE, DEFAULT_FACESWAP_ADDRESS, "faceswap service")
     parser.add_argument(
         "--target-face", type=int, action="append", default=[], metavar="INDEX", dest="target_face_indexes",
@@ -73,7 +75,8 @@ def _add_faceswap(parser: argparse.ArgumentParser) -> None:
         "--reference-face", type=int, metavar="INDEX", dest="reference_face_index", help="which face to use"
     )
     parser.add_argument("--no-restore", action="store_false", dest="restore_face", help="do not restore the faces")
-    parser.add_argument("--engine", default="", help="mesh or inswapper; the deployment's own when left out")
+    parser.add_argument("--engine", default="", help="swap engine; the deployment's own when left out")
+    _add_min_score(parser, "do not count faces")
 
 
 def _add_faces(parser: argparse.ArgumentParser) -> None:
@@ -81,7 +84,14 @@ def _add_faces(parser: argparse.ArgumentParser) -> None:
     _add_server(parser, FACESWAP_VARIABLE, DEFAULT_FACESWAP_ADDRESS, "faceswap service")
     _add_common(parser)
     _add_order(parser, "--order", "order of the list")
-    parser.add_argument("--min-score", type=float, help="leave out faces below this score, 0.1–0.99")
+    _add_min_score(parser, "leave out faces")
+
+
+def _add_compare(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("first", help="a picture; its largest face counts")
+    parser.add_argument("second", help="another picture")
+    _add_server(parser, FACESWAP_VARIABLE, DEFAULT_FACESWAP_ADDRESS, "faceswap service")
+    _add_common(parser)
 
 
 def _add_capabilities(parser: argparse.ArgumentParser) -> None:
@@ -95,17 +105,22 @@ def _add_capabilities(parser: argparse.ArgumentParser) -> None:
     _add_common(parser)
 
 
-def _add_output(parser: argparse.ArgumentParser, default: str) -> None:
-    parser.add_argument(
-        "-o", "--output", type=Path, default=Path(default), metavar="FILE",
-        help="where to write; several pictures get a number (%(default)s)",
-    )  # fmt: skip
+def _add_output(parser: argparse.ArgumentParser, default: str, text: str) -> None:
+    place = parser.add_mutually_exclusive_group()
+    place.add_argument("-o", "--output", type=Path, default=Path(default), metavar="FILE", help=text)
+    place.add_argument(
+        "--store", action="store_true", help="write nothing: keep the answer with the service, and tell its URI"
+    )
     parser.add_argument(
         "--format", type=ImageFormat, choices=list(ImageFormat), dest="output_format",
         help="file format; by the file's name when left out",
     )  # fmt: skip
     parser.add_argument("--quality", type=int, help="JPEG or WebP quality, 1–100")
     _add_common(parser)
+
+
+def _add_min_score(parser: argparse.ArgumentParser, what: str) -> None:
+    parser.add_argument("--min-score", type=float, metavar="SCORE", help=f"{what} below this detection score, 0.1–0.99")
 
 
 def _add_order(parser: argparse.ArgumentParser, flag: str, text: str) -> None:

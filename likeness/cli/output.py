@@ -3,12 +3,23 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from dataclasses import asdict, is_dataclass
 from pathlib import Path
 from typing import Any
 
 from likeness.errors import LikenessError, ServiceUnavailable, problem
-from likeness.results import Face, Faces, Generation, ImageFormat, SwapResult
+from likeness.results import (
+    Comparison,
+    Face,
+    Faces,
+    FaceSwapCapabilities,
+    Generation,
+    GeneratorCapabilities,
+    ImageFormat,
+    ModelInfo,
+    SwapResult,
+)
 
 
 def to_json(value: Any) -> str:
@@ -40,12 +51,13 @@ def numbered(path: Path, index: int, count: int) -> Path:
     return path if count == 1 else path.with_stem(f"{path.stem}-{index + 1}")
 
 
-def describe_generation(result: Generation, paths: list[Path]) -> str:
-    """Return a line a picture."""
+def describe_generation(result: Generation, paths: Sequence[Path]) -> str:
+    """Return a line a picture: where it was written, ``paths``, or where it is stored when that is empty."""
     seconds = result.finished.timings.total_seconds
+    places: Sequence[Path | str | None] = paths or [item.picture.artifact_uri for item in result.pictures]
     lines = [
-        f"{path}  {item.picture.width}×{item.picture.height}  seed {item.seed}"
-        for path, item in zip(paths, result.pictures, strict=True)
+        f"{place}  {item.picture.width}×{item.picture.height}  seed {item.seed}"
+        for place, item in zip(places, result.pictures, strict=True)
     ]
     lines.append(
         f"{result.finished.mode}, {result.finished.steps} steps, {seconds:.1f} s, {result.finished.model.name}"
@@ -53,9 +65,10 @@ def describe_generation(result: Generation, paths: list[Path]) -> str:
     return "\n".join(lines)
 
 
-def describe_swap(result: SwapResult, path: Path) -> str:
-    """Return what the swap did, in a few lines."""
-    lines = [f"{path}  {result.picture.width}×{result.picture.height}  engine {result.engine}"]
+def describe_swap(result: SwapResult, paths: Sequence[Path]) -> str:
+    """Return what the swap did, in a few lines; ``paths`` is empty when its picture is stored."""
+    place = paths[0] if paths else result.picture.artifact_uri
+    lines = [f"{place}  {result.picture.width}×{result.picture.height}  engine {result.engine}"]
     for item in result.swapped:
         after = "no face found" if item.identity_after is None else f"{item.identity_after:.2f}"
         lines.append(f"face {item.target_face_index}: identity {item.identity_before:.2f} → {after}")
@@ -70,6 +83,45 @@ def describe_faces(result: Faces) -> str:
     if not result.faces:
         return "no face"
     return "\n".join(_describe_face(face) for face in result.faces)
+
+
+def describe_comparison(result: Comparison) -> str:
+    """Return how alike two faces are, and which faces were compared."""
+    lines = [f"identity {result.identity:.2f} (strangers have about 0.05, two photos of one person about 0.5)"]
+    lines += [
+        f"{name}: {_describe_face(face)}"
+        for name, face in (("first", result.first_face), ("second", result.second_face))
+    ]
+    return "\n".join(lines)
+
+
+def describe_capabilities(generator: GeneratorCapabilities, faceswap: FaceSwapCapabilities) -> str:
+    """Return what the services can do, in a few lines."""
+    sizes = ", ".join(f"{size.aspect_ratio} {size.width}×{size.height}" for size in generator.sizes)
+    lines = [f"generator: {_describe_model(generator.model)}"]
+    lines += [
+        f"  mode {mode.name}: {mode.default_steps} steps, guidance {mode.default_true_cfg_scale:g}"
+        for mode in generator.modes
+    ]
+    lines += [
+        f"  sizes: {sizes}; multiples of {generator.size_multiple}",
+        f"  at most {generator.max_count} pictures a request, {generator.queue_capacity} requests waiting",
+        f"faceswap: {_describe_model(faceswap.model)}",
+        f"  engines: {', '.join(faceswap.engines)}; restorers: {', '.join(faceswap.restorers) or 'none'}",
+        f"  faces from {faceswap.min_reference_face_pixels} pixels (reference) and {faceswap.min_target_face_pixels} "
+        "(target) wide",
+    ]
+    if faceswap.max_reference_turn_degrees:
+        lines.append(
+            f"  reference turned at most {faceswap.max_reference_turn_degrees:g}° from the camera, "
+            f"{faceswap.max_pose_degrees:g}° from the target"
+        )
+    lines.append(f"  at most {faceswap.queue_capacity} requests waiting")
+    return "\n".join(lines)
+
+
+def _describe_model(model: ModelInfo) -> str:
+    return f"{model.name} {model.revision} (profile {model.profile}, {model.precision}, {model.device})"
 
 
 def _describe_face(face: Face) -> str:

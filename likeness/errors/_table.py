@@ -1,4 +1,8 @@
-"""The error table: every class that a client can meet. Each is a few facts and no behaviour."""
+"""The error table: every class that a client can meet. Each is a few facts and no behaviour.
+
+One rule holds for all: over HTTP it is 5xx where the server is at fault or short of something (INTERNAL, UNAVAILABLE,
+DEADLINE_EXCEEDED, DATA_LOSS, UNIMPLEMENTED, and a full queue), else 4xx. What only HTTP can meet has a code too.
+"""
 
 from __future__ import annotations
 
@@ -161,6 +165,42 @@ class PayloadTooLarge(LikenessError):
     code = StatusCode.INVALID_ARGUMENT
     http_status = 413
     title = "The request is too large"
+
+
+class NotAcceptable(LikenessError):
+    """The client accepts none of the media types that the route can answer with."""
+
+    reason = "NOT_ACCEPTABLE"
+    code = StatusCode.INVALID_ARGUMENT
+    http_status = 406
+    title = "No acceptable media type"
+
+
+class UnsupportedMediaType(LikenessError):
+    """The body is neither JSON nor multipart/form-data."""
+
+    reason = "UNSUPPORTED_MEDIA_TYPE"
+    code = StatusCode.INVALID_ARGUMENT
+    http_status = 415
+    title = "The body's media type is not taken"
+
+
+class MethodNotAllowed(LikenessError):
+    """The route does not take the method."""
+
+    reason = "METHOD_NOT_ALLOWED"
+    code = StatusCode.INVALID_ARGUMENT
+    http_status = 405
+    title = "The method is not allowed here"
+
+
+class BodyTooSlow(LikenessError):
+    """The body did not arrive in time."""
+
+    reason = "BODY_TOO_SLOW"
+    code = StatusCode.INVALID_ARGUMENT
+    http_status = 408
+    title = "The body did not arrive in time"
 
 
 class NotFound(LikenessError):

@@ -12,7 +12,7 @@ from core.faces import identity_score
 from core.runtime.artifacts import ArtifactStore
 from core.runtime.calls import current_metadata
 from core.runtime.cancellation import CancelToken
-from core.runtime.images import EncodedImage, encode_output, read_image_input, to_image_message
+from core.runtime.images import EncodedImage, RgbArray, encode_output, read_image_input, to_image_message
 from core.runtime.work import Emit, Work
 from core.runtime.worker import DeviceWorker
 from likeness.common.v1 import image_pb2, progress_pb2
@@ -26,6 +26,8 @@ Context = grpc.aio.ServicerContext[Any, Any]
 T = TypeVar("T")
 
 _MIN_SCORE = 0.5
+_MAX_DECODING = 2
+"""Requests whose pictures are decoded at a time."""
 
 
 class FaceSwapServicer(faceswap_service_pb2_grpc.FaceSwapServiceServicer):
@@ -37,13 +39,13 @@ class FaceSwapServicer(faceswap_service_pb2_grpc.FaceSwapServiceServicer):
         self._worker = worker
         self._artifacts = artifacts
         self._profile = profile
+        self._decoding = asyncio.Semaphore(_MAX_DECODING)
 
     async def DetectFaces(self, request: pb2.DetectFacesRequest, context: Context) -> pb2.DetectFacesResponse:
         """Find the faces of a picture. Raises ImageError."""
+        (image,) = await self._read((request.image, "image"))
 
         def work(token: CancelToken, emit: Emit) -> pb2.DetectFacesResponse:
-            image = self._read(request.image, "image")
-            token.check()
             faces = self._swapper.analyser.analyse(image, min_score=_min_score(request), order=order_of(request.order))
             messages = [face_message(face, index) for index, face in enumerate(faces)]
             return pb2.DetectFacesResponse(faces=messages, width=image.shape[1], height=image.shape[0])
@@ -54,7 +56,7 @@ class FaceSwapServicer(faceswap_service_pb2_grpc.FaceSwapServiceServicer):
     async def Swap(self, request: pb2.SwapRequest, context: Context) -> pb2.SwapResponse:
         """Put the reference's face onto the target. Raises ImageError, FaceError, UnknownEngine."""
         started = time.monotonic()
-        # Refused before the pictures are decoded, and before the request waits for its turn.
+        # Refused before the pictures are decoded.
         self._swapper.engine(request.engine)
         choices = SwapChoices(
             target_face_indexes=tuple(request.target_face_indexes),
@@ -64,15 +66,13 @@ class FaceSwapServicer(faceswap_service_pb2_grpc.FaceSwapServiceServicer):
             min_score=_min_score(request),
         )
 
-        def work(token: CancelToken, emit: Emit) -> tuple[SwapOutcome, float]:
-            began = time.monotonic()
-            reference = self._read(request.reference_image, REFERENCE)
-            target = self._read(request.target_image, TARGET)
-            decode_seconds = time.monotonic() - began
-            token.check()
-            return self._swapper.swap(target, reference, choices, token), decode_seconds
+        reference, target = await self._read((request.reference_image, REFERENCE), (request.target_image, TARGET))
+        decode_seconds = time.monotonic() - started
 
-        (outcome, decode_seconds), queued_seconds = await self._call(work, context, "swap")
+        def work(token: CancelToken, emit: Emit) -> SwapOutcome:
+            return self._swapper.swap(target, reference, choices, token)
+
+        outcome, queued_seconds = await self._call(work, context, "swap")
         before_encode = time.monotonic()
         # In a thread of its own: the device goes on with the next call.
         image = await asyncio.to_thread(self._write, outcome, request.output)
@@ -98,11 +98,12 @@ class FaceSwapServicer(faceswap_service_pb2_grpc.FaceSwapServiceServicer):
 
     async def CompareFaces(self, request: pb2.CompareFacesRequest, context: Context) -> pb2.CompareFacesResponse:
         """Tell how alike the largest faces of two pictures are. Raises ImageError, NoFace."""
+        pictures = await self._read((request.first_image, "first_image"), (request.second_image, "second_image"))
 
         def work(token: CancelToken, emit: Emit) -> pb2.CompareFacesResponse:
-            first = self._swapper.faces(self._read(request.first_image, "first_image"), "first_image")[0]
+            first = self._swapper.faces(pictures[0], "first_image")[0]
             token.check()
-            second = self._swapper.faces(self._read(request.second_image, "second_image"), "second_image")[0]
+            second = self._swapper.faces(pictures[1], "second_image")[0]
             return pb2.CompareFacesResponse(
                 identity=identity_score(first.embedding, second.embedding),
                 first_face=face_message(first, 0),
@@ -130,14 +131,21 @@ class FaceSwapServicer(faceswap_service_pb2_grpc.FaceSwapServiceServicer):
             min_reference_face_pixels=limits.min_reference_face_pixels,
             min_target_face_pixels=limits.min_target_face_pixels,
             queue_capacity=self._worker.capacity,
+            max_reference_turn_degrees=limits.max_reference_turn_degrees,
         )
 
     async def _call(self, work: Work[T], context: Context, kind: str) -> tuple[T, float]:
         token = CancelToken.for_call(context)
         return await self._worker.call(work, token=token, tenant=current_metadata().tenant_id, kind=kind)
 
-    def _read(self, image: image_pb2.ImageInput, field: str) -> Any:
-        return read_image_input(image, self._artifacts, field)
+    async def _read(self, *images: tuple[image_pb2.ImageInput, str]) -> list[RgbArray]:
+        """Decode pictures, each with its field, before the work waits for its turn: a damaged one is told at once.
+
+        Few are decoded at a time, and none without room in the queue, so what waits decoded is bounded by its capacity.
+        """
+        async with self._decoding:
+            self._worker.check_room()
+            return [await asyncio.to_thread(read_image_input, image, self._artifacts, field) for image, field in images]
 
     def _write(self, outcome: SwapOutcome, output: image_pb2.ImageOutput) -> image_pb2.Image:
         encoded: EncodedImage = encode_output(outcome.image, output)

@@ -10,6 +10,8 @@ from contextlib import aclosing
 from typing import Any
 
 import torch
+from diffusers.utils import logging as diffusers_logging
+from transformers.utils import logging as transformers_logging
 
 from core.qwen.loading import QwenImageModel, load_model
 from core.qwen.profile import Profile
@@ -43,6 +45,9 @@ class GeneratorEngine:
             ProfileError, WeightsMissing, LoraRejected: the process cannot work; the message says what to do.
         """
         torch.set_num_threads(settings.threads)
+        # Bars are for terminals; in a log each redraw would be a line, and none of them JSON.
+        diffusers_logging.disable_progress_bar()
+        transformers_logging.disable_progress_bar()
         started = time.perf_counter()
         model = load_model(
             settings.read_profile(),

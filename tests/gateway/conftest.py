@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import tempfile
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
@@ -30,10 +31,11 @@ class House:
 
 @asynccontextmanager
 async def serving_gateway(**settings: Any) -> AsyncIterator[tuple[httpx.AsyncClient, GatewayServer]]:
-    """Serve a gateway on a free port."""
-    server = GatewayServer(GatewaySettings(port=0, **settings))
-    async with server.running() as url, httpx.AsyncClient(base_url=url, timeout=30, trust_env=False) as http:
-        yield http, server
+    """Serve a gateway on a free port, over an artifact store of its own."""
+    with tempfile.TemporaryDirectory() as folder:
+        server = GatewayServer(GatewaySettings(port=0, **{"artifacts_url": folder, **settings}))
+        async with server.running() as url, httpx.AsyncClient(base_url=url, timeout=30, trust_env=False) as http:
+            yield http, server
 
 
 @asynccontextmanager

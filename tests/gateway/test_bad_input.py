@@ -12,6 +12,7 @@ import pytest
 from PIL import Image
 
 from gateway.answer_models import ProblemDocument
+from gateway.errors import MAX_VIOLATIONS
 from likeness.errors import ImageAnimated, LikenessError, NoFace, PromptTooLong, UnknownMode
 from tests.gateway.conftest import REFERENCE, House, portrait, serving_house
 from tests.support.services import face, picture
@@ -28,9 +29,15 @@ def assert_problem(answer: httpx.Response, status: int, reason: str, field: str 
     return document
 
 
+def form_text(value: bytes, name: bytes = b"prompt") -> bytes:
+    """Return a form of one text."""
+    return b'--x\r\nContent-Disposition: form-data; name="' + name + b'"\r\n\r\n' + value + b"\r\n--x--\r\n"
+
+
 DRAWING_FAULTS: list[tuple[dict[str, Any], str]] = [
     ({"prompt": ""}, "prompt"),
     ({"prompt": " \n\t"}, "prompt"),
+    ({"prompt": "\u00a0\u200b\u3000\x00"}, "prompt"),
     ({}, "prompt"),
     ({"prompt": None}, "prompt"),
     ({"prompt": "x" * 4001}, "prompt"),
@@ -71,7 +78,26 @@ async def test_a_field_out_of_range_is_refused_by_its_name_in_rest(
 
 async def test_width_without_height_is_refused(house: House) -> None:
     answer = await house.http.post("/qwen-image-2512", json={"prompt": "p", "width": 256})
-    assert "width and height" in assert_problem(answer, 400, "INVALID_REQUEST", None)["detail"]
+    assert "width and height" in assert_problem(answer, 400, "INVALID_REQUEST", "width")["detail"]
+
+
+async def test_a_size_and_an_aspect_ratio_are_refused(house: House) -> None:
+    body = {"prompt": "p", "width": 256, "height": 256, "aspect_ratio": "1:1"}
+    answer = await house.http.post("/qwen-image-2512", json=body)
+    assert_problem(answer, 400, "INVALID_REQUEST", "aspect_ratio")
+
+
+@pytest.mark.parametrize(
+    "body",
+    [{"loras": [{"lora_id": 1}] * 4000}, {f"field{number}": 1 for number in range(5000)}, {"loras": ["x"] * 5000}],
+    ids=["wrong types", "unknown fields", "wrong items"],
+)
+async def test_an_answer_lists_no_more_violations_than_one_can_read(house: House, body: dict[str, Any]) -> None:
+    answer = await house.http.post("/qwen-image-2512", json={"prompt": "p", **body})
+    document = answer.json()
+    assert len(document["errors"]) == MAX_VIOLATIONS
+    assert "more)" in document["detail"]
+    assert len(answer.content) < 20_000
 
 
 async def test_all_that_is_wrong_is_told_at_once(house: House) -> None:
@@ -92,6 +118,17 @@ async def test_all_that_is_wrong_is_told_at_once(house: House) -> None:
         (b"prompt", "text/plain", 415, "UNSUPPORTED_MEDIA_TYPE", "content-type"),
         (b"--x\r\n", "multipart/form-data", 400, "INVALID_REQUEST", "body"),
         (b"rubbish", "multipart/form-data; boundary=x", 400, "INVALID_REQUEST", "body"),
+        (form_text(b"p"), "multipart/form-data; boundary=x; charset=undefined", 400, "INVALID_REQUEST", "body"),
+        (form_text(b"p"), "multipart/form-data; boundary=x; charset=utf-16", 400, "INVALID_REQUEST", "body"),
+        (form_text(b"\xff"), "multipart/form-data; boundary=x", 400, "INVALID_REQUEST", "prompt"),
+        (form_text(b"p", b"\xff"), "multipart/form-data; boundary=x", 400, "INVALID_REQUEST", "body"),
+        (
+            form_text(b"[" + b"[]," * 99_999 + b"1]", b"loras"),
+            "multipart/form-data; boundary=x",
+            400,
+            "INVALID_REQUEST",
+            "loras",
+        ),
     ],
 )
 async def test_a_body_that_cannot_be_read_is_refused(
@@ -99,6 +136,11 @@ async def test_a_body_that_cannot_be_read_is_refused(
 ) -> None:
     answer = await house.http.post("/qwen-image-2512", content=content, headers={"Content-Type": media_type})
     assert_problem(answer, status, reason, field)
+
+
+async def test_a_form_holds_texts_of_any_language(house: House) -> None:
+    await house.http.post("/qwen-image-2512", data={"prompt": "咖啡馆里的女人 – café"}, files={"n": (None, "1")})
+    assert house.generator.requests[0].prompt == "咖啡馆里的女人 – café"
 
 
 async def test_a_form_with_a_thousand_parts_is_refused(house: House) -> None:
@@ -196,6 +238,8 @@ async def test_a_reference_that_is_missing_is_named(house: House) -> None:
         ([face(0, width=40)], {}, "FACE_TOO_SMALL", "reference_image"),
         ([face(0, yaw=-50)], {}, "FACE_TURNED_TOO_FAR", "reference_image"),
         ([face(0, pitch=41)], {}, "FACE_TURNED_TOO_FAR", "reference_image"),
+        ([face(0, yaw=27, pitch=0)], {}, "FACE_TURNED_TOO_FAR", "reference_image"),
+        ([face(0, yaw=20, pitch=-20)], {}, "FACE_TURNED_TOO_FAR", "reference_image"),
     ],
 )
 async def test_a_reference_without_one_usable_face_is_refused_before_drawing(

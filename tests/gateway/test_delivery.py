@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from likeness.errors import NonFiniteResult
+from likeness.errors import NonFiniteResult, QueueFull
 from tests.gateway.conftest import House, portrait
 from tests.support.services import STEPS
 
@@ -35,8 +35,20 @@ async def test_a_drawing_tells_of_its_progress(house: House) -> None:
 async def test_a_composition_tells_of_each_stage(house: House) -> None:
     events = await events_of(house, "/qwen-faceswap", portrait())
     stages = [data["stage"] for name, data in events if name == "started"]
-    assert stages == ["reference", "drawing", "swapping"]
+    assert stages == ["drawing", "swapping"]
+    assert "reference_stage_seconds" in events[-1][1]["timings"]
     assert events[-2][1]["identity"]["after"] == 0.61
+
+
+async def test_what_fails_before_the_drawing_keeps_its_own_status(house: House) -> None:
+    accept = {"Accept": "text/event-stream"}
+    house.generator.error = QueueFull("16 pieces of work wait", retry_after_seconds=3)
+    answer = await house.http.post("/qwen-faceswap", json=portrait(), headers=accept)
+    assert (answer.status_code, answer.json()["reason"]) == (503, "QUEUE_FULL")
+    house.faceswap.faces = []
+    answer = await house.http.post("/qwen-faceswap", json=portrait(), headers=accept)
+    assert (answer.status_code, answer.json()["reason"]) == (422, "NO_FACE")
+    assert answer.headers["content-type"] == "application/problem+json"
 
 
 async def test_a_fault_on_the_way_is_the_last_event(house: House) -> None:

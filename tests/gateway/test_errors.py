@@ -63,3 +63,7 @@ def test_renaming_keeps_everything_else() -> None:
 def test_a_time_to_try_again_is_whole_seconds() -> None:
     assert problem_headers(QueueFull("full", retry_after_seconds=0.2))["Retry-After"] == "1"
     assert "Retry-After" not in problem_headers(NoFace("none"))
+
+
+def test_every_reason_stands_in_the_one_table() -> None:
+    assert {kind.__module__ for kind in ERRORS.values()} == {"likeness.errors._table"}

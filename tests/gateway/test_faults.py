@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import logging
+import socket
 import threading
 
 import httpx
 import pytest
 
-from likeness.errors import DeadlineTooShort, Internal, LikenessError, NonFiniteResult, QueueFull
+from likeness.errors import DeadlineTooShort, Internal, LikenessError, NoFace, NonFiniteResult, QueueFull
 from tests.gateway.conftest import House, portrait, serving_gateway, serving_house
 from tests.gateway.test_bad_input import assert_problem
 from tests.support.services import (
@@ -107,6 +109,41 @@ async def test_a_client_that_goes_away_while_it_swaps_stops_the_swap(house: Hous
     await asyncio.wait_for(house.faceswap.cancelled.wait(), WAIT_SECONDS)
 
 
+async def test_an_upload_that_breaks_off_is_told_in_one_line(house: House, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO)
+    reader, writer = await asyncio.open_connection(house.http.base_url.host, house.http.base_url.port)
+    writer.write(
+        b"POST /faceswap HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: 99\r\n"
+        b"Expect: 100-continue\r\n\r\n"
+    )
+    assert await reader.readline() == b"HTTP/1.1 100 Continue\r\n"
+    writer.close()
+    records = await calls_logged(caplog, 1)
+    assert "499" in records[0] and "CANCELLED" in records[0]
+    assert not [record for record in caplog.records if record.exc_info or record.levelno > logging.INFO]
+
+
+async def test_a_stream_that_ends_with_an_error_is_logged_with_its_reason(
+    house: House, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO)
+    house.faceswap.error = NoFace("no face", field="reference_image")
+    answer = await house.http.post("/qwen-faceswap", json=portrait(), headers={"Accept": "text/event-stream"})
+    assert "NO_FACE" in answer.text
+    assert any("NO_FACE" in line for line in await calls_logged(caplog, 1))
+
+
+async def calls_logged(caplog: pytest.LogCaptureFixture, count: int) -> list[str]:
+    """Return the fields of the gateway's first lines, once there are so many."""
+    async with asyncio.timeout(WAIT_SECONDS):
+        while True:
+            lines = [str(vars(record)) for record in caplog.records if record.name == "likeness.calls"]
+            lines = [line for line in lines if "'service': 'gateway'" in line]
+            if len(lines) >= count:
+                return lines
+            await asyncio.sleep(0)
+
+
 async def test_nothing_of_the_inside_is_told_of_an_unexpected_fault(house: House) -> None:
     house.generator.error = RuntimeError("a path: /srv/secret")  # type: ignore[assignment]
     answer = await house.http.post("/qwen-image-2512", json={"prompt": "p"})
@@ -151,3 +188,17 @@ async def test_a_shutdown_ends_what_runs_for_too_long() -> None:
         assert "event: error" in (await stream).text
         assert "SERVICE_UNAVAILABLE" in (await stream).text
         assert_problem(await plain, 503, "SERVICE_UNAVAILABLE", None)
+
+
+async def test_a_deadline_that_passes_while_a_url_is_fetched_is_the_requests_own() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as silent:  # it never answers
+        host = f"127.0.0.1:{silent.getsockname()[1]}"
+        body = portrait(reference_image=f"http://{host}/me.png")
+        hosts = {"fetch_private_hosts": [host], "fetch_http_hosts": [host]}
+        async with serving_house(**hosts) as house:
+            answer = await house.http.post("/qwen-faceswap", json=body | {"timeout_seconds": 0.3})
+            assert_problem(answer, 504, "DEADLINE_EXCEEDED", "reference_image")
+            assert not house.faceswap.detections
+        async with serving_house(**hosts, fetch_timeout_seconds=0.2) as house:
+            answer = await house.http.post("/qwen-faceswap", json=body)
+            assert_problem(answer, 422, "FETCH_FAILED", "reference_image")

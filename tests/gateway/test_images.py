@@ -22,7 +22,10 @@ async def test_every_way_to_hand_in_a_picture_gives_its_bytes(kind: str) -> None
         assert (url, field) == ("https://example.com/a", "reference_image")
         return data
 
-    for value in (data, text, text.rstrip("="), f"data:image/{kind.lower()};base64,{text}", "https://example.com/a"):
+    data_url = f"data:image/{kind.lower()};base64,{text}"
+    upper = f"DATA:image/{kind.lower()};BASE64,{text}"
+    lines = base64.encodebytes(data).decode()
+    for value in (data, text, text.rstrip("="), lines, data_url, upper, "https://example.com/a"):
         message = await image_input(value, "reference_image", fetch)
         assert message.data == data
 

@@ -3,7 +3,8 @@ from __future__ import annotations
 import pytest
 
 from gateway.deadline import Deadline
-from gateway.reference import ReferenceCheck
+from gateway.reference import ReferenceCheck, turn_degrees
+from likeness import _convert as convert
 from likeness.client import AsyncClient
 from likeness.common.v1 import image_pb2
 from likeness.errors import DeadlineExceeded
@@ -49,3 +50,18 @@ async def test_a_deadline_that_has_passed_asks_nothing() -> None:
     async with AsyncClient(unused_address(), unused_address()) as client:
         with pytest.raises(DeadlineExceeded):
             await ReferenceCheck()(client, CallMetadata.new(), Deadline.after(-1), REQUEST, SWAP)
+
+
+@pytest.mark.parametrize(
+    ("yaw", "pitch", "turn"), [(0, 0, 0), (25, 0, 25), (0, -25, 25), (-20, 20, 27.99), (90, 0, 90), (180, 0, 180)]
+)
+def test_the_turn_from_the_camera_counts_yaw_and_pitch_together(yaw: float, pitch: float, turn: float) -> None:
+    assert turn_degrees(convert.face(face(yaw=yaw, pitch=pitch))) == pytest.approx(turn, abs=0.01)
+
+
+async def test_a_reference_within_the_engines_own_limit_is_taken() -> None:
+    service = FakeFaceSwap()
+    service.faces = [face(yaw=24, pitch=0)]
+    async with running_faceswap(service) as address, AsyncClient(unused_address(), address) as client:
+        found = await ReferenceCheck()(client, CallMetadata.new(), Deadline.after(30), REQUEST, SWAP)
+    assert found.yaw == pytest.approx(24)

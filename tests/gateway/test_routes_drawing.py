@@ -85,6 +85,8 @@ async def test_stored_pictures_are_answered_by_their_uri(house: House) -> None:
     assert image["artifact_uri"].startswith("artifact://images/")
     assert image["original"]["artifact_uri"] == house.faceswap.swaps[0].target_image.artifact_uri
     assert "data" not in image
+    assert image["url"] == image["artifact_uri"].replace("artifact://", "/v1/artifacts/")
+    AnswerDocument.model_validate(answer.json(), strict=True)
 
 
 @pytest.mark.parametrize(

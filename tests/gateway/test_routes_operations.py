@@ -44,6 +44,20 @@ async def test_metrics_count_requests_by_route_and_status(house: House) -> None:
     assert "made/up" not in text
 
 
+async def test_head_answers_where_get_does(house: House) -> None:
+    for path in ("/", "/docs", "/healthz", "/readyz", "/openapi.json"):
+        whole, head = await house.http.get(path), await house.http.head(path)
+        assert (head.status_code, head.content) == (whole.status_code, b"")
+    assert (await house.http.head("/faceswap")).status_code == 405
+
+
+async def test_a_path_that_is_not_quite_there_leads_nowhere(house: House) -> None:
+    for path in ("/docs/", "/faceswap/", "//example.com/docs/"):
+        answer = await house.http.get(path, headers={"Host": "example.com"})
+        assert answer.status_code == 404
+        assert "location" not in answer.headers
+
+
 async def test_the_root_leads_to_a_page_that_needs_nothing_from_elsewhere(house: House) -> None:
     page: httpx.Response = await house.http.get("/", follow_redirects=True)
     assert page.url.path == "/docs"

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import os
 import signal
+import socket
 import subprocess
 import sys
 from typing import Any
@@ -27,10 +28,12 @@ def test_the_process_tells_its_port_and_ends_well_on_sigterm() -> None:
     assert line.startswith("gateway listens on 127.0.0.1:")
     answer = httpx.get(f"http://{line.split()[-1]}/healthz", trust_env=False)
     assert answer.json() == {"status": "ok"}
+    httpx.get(f"http://{line.split()[-1]}/docs", trust_env=False)
     process.send_signal(signal.SIGTERM)
     _, log = process.communicate(timeout=30)
     assert process.returncode == 0
-    assert '"method": "GET /healthz"' in log
+    assert '"method": "GET /docs"' in log
+    assert "/healthz" not in log  # a probe
     assert "Traceback" not in log
 
 
@@ -38,7 +41,22 @@ def test_settings_that_cannot_be_used_are_told() -> None:
     process = start(LIKENESS_GATEWAY_MAX_BODY_BYTES="many")
     _, log = process.communicate(timeout=30)
     assert process.returncode == 2
-    assert "max_body_bytes" in log
+    assert log.startswith("gateway settings: max_body_bytes")
+
+
+def test_a_setting_that_the_gateway_does_not_have_is_told() -> None:
+    process = start(LIKENESS_GATEWAY_QUEUE_CAPACITY="4")
+    _, log = process.communicate(timeout=30)
+    assert process.returncode == 2
+    assert "LIKENESS_GATEWAY_QUEUE_CAPACITY: unknown key 'queue_capacity'" in log
+
+
+def test_a_port_that_is_taken_is_told_with_the_services_exit_status() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        process = start(LIKENESS_GATEWAY_PORT=str(taken.getsockname()[1]))
+        _, log = process.communicate(timeout=30)
+    assert process.returncode == 1
+    assert "is the port taken?" in log
 
 
 def test_neither_the_gateway_nor_the_client_loads_a_model_library() -> None:

@@ -23,7 +23,9 @@ from likeness.errors import (
     to_status,
 )
 
-TABLE = sorted(ERRORS.items())
+# The gateway, which other tests import, enters errors of its own.
+OWN = {reason: kind for reason, kind in ERRORS.items() if kind.__module__.startswith("likeness.")}
+TABLE = sorted(OWN.items())
 
 
 def example(kind: type[LikenessError]) -> LikenessError:
@@ -38,7 +40,7 @@ def public_classes() -> set[type[LikenessError]]:
 
 
 def test_every_public_class_is_in_the_table_once() -> None:
-    assert public_classes() == set(ERRORS.values())
+    assert public_classes() == set(OWN.values())
     assert all(reason == kind.reason for reason, kind in TABLE)
 
 

@@ -35,6 +35,7 @@ def test_missing_values_get_defaults_and_a_request_id_of_their_own() -> None:
         ("x-tenant-id", "t" * 65),
         ("idempotency-key", "k" * 256),
         ("idempotency-key", "k\r\nx"),
+        ("idempotency-key", "\xff"),
         ("traceparent", "00-xyz"),
         ("traceparent", TRACE + "\n"),
     ],

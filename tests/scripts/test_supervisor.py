@@ -1,8 +1,12 @@
 from __future__ import annotations
 
 import os
+import select
 import signal
+import subprocess
+import sys
 import threading
+from collections.abc import Mapping
 
 import pytest
 
@@ -25,6 +29,25 @@ def test_leaving_the_context_ends_what_was_started_in_order() -> None:
     assert lines[-1] == ("generator", "ended in order")
 
 
+def test_what_was_started_last_has_ended_before_the_next_is_told_to(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "MODULES", dict.fromkeys(("generator", "gateway"), "tests.support.process"))
+    ended: list[str] = []
+
+    def hear(name: str, line: str) -> None:
+        if line == "ended in order":
+            ended.append(name)
+            alive.append(generator.popen.poll() is None)
+
+    alive: list[bool] = []
+    with Supervisor(hear) as supervisor:
+        for name in ("generator", "gateway"):
+            supervisor.start(name, {})
+            supervisor.address_of(name, 30)
+        generator = supervisor._processes[0]
+    assert ended == ["gateway", "generator"]
+    assert alive[0]
+
+
 def test_an_error_ends_what_was_started_too() -> None:
     lines: list[str] = []
     with pytest.raises(ZeroDivisionError), Supervisor(lambda name, line: lines.append(line)) as supervisor:
@@ -32,6 +55,25 @@ def test_an_error_ends_what_was_started_too() -> None:
         supervisor.address_of("generator", 30)
         raise ZeroDivisionError
     assert lines[-1] == "ended in order"
+
+
+def test_a_parent_that_is_killed_takes_its_processes_along() -> None:
+    code = (
+        "from scripts import supervisor as s; s.MODULES = {'generator': 'tests.support.process'}; "
+        "v = s.Supervisor(lambda name, line: None); v.start('generator', {}); v.address_of('generator', 30); "
+        "print(v._processes[0].popen.pid, flush=True); input()"
+    )
+    parent = subprocess.Popen(
+        [sys.executable, "-c", code], cwd=module.ROOT, text=True, stdin=subprocess.PIPE, stdout=subprocess.PIPE
+    )
+    assert parent.stdout is not None
+    child = os.pidfd_open(int(parent.stdout.readline()))
+    try:
+        parent.kill()
+        assert select.select([child], [], [], 30)[0], "the process outlives its parent"
+    finally:
+        os.close(child)
+        parent.communicate()
 
 
 def test_a_process_that_ends_by_itself_is_an_error_with_its_last_words() -> None:
@@ -71,3 +113,20 @@ def test_a_second_ctrl_c_kills_what_does_not_end(monkeypatch: pytest.MonkeyPatch
         supervisor.start("generator", {"behaviour": "stubborn"})
         supervisor.address_of("generator", 30)
     assert lines[-1] == "ending takes for ever"
+
+
+def test_all_processes_get_the_same_artifact_store(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Recorder(Supervisor):
+        """Keeps what it is told to start."""
+
+        def __init__(self) -> None:
+            super().__init__(lambda name, line: None)
+            self.stores: dict[str, object] = {}
+
+        def start(self, name: str, settings: Mapping[str, str | int | float]) -> None:
+            self.stores[name] = settings["artifacts_url"]
+
+    monkeypatch.setenv("LIKENESS_ARTIFACTS_URL", "/srv/pictures")
+    recorder = Recorder()
+    assert module.start_all(recorder, gateway_port=1, generator_port=2, faceswap_port=3) == "127.0.0.1:1"
+    assert recorder.stores == dict.fromkeys(("generator", "faceswap", "gateway"), "/srv/pictures")

@@ -44,7 +44,8 @@ def image_message(output: image_pb2.ImageOutput, colour: tuple[int, int, int]) -
     digest = hashlib.sha256(data).hexdigest()
     message = image_pb2.Image(media_type=f"image/{kind.lower()}", width=32, height=48, sha256=digest)
     if output.store:
-        message.artifact_uri = f"artifact://images/{digest}.{kind.lower()}"
+        suffix = {"JPEG": "jpg"}.get(kind, kind.lower())
+        message.artifact_uri = f"artifact://images/{digest}.{suffix}"
     else:
         message.data = data
     return message
@@ -176,7 +177,11 @@ class FakeFaceSwap(faceswap_grpc.FaceSwapServiceServicer):
         if self.error:
             raise self.error
         return faceswap.GetCapabilitiesResponse(
-            engines=["mesh"], max_pose_degrees=35, min_reference_face_pixels=64, min_target_face_pixels=24
+            engines=["mesh"],
+            max_pose_degrees=35,
+            min_reference_face_pixels=64,
+            min_target_face_pixels=24,
+            max_reference_turn_degrees=25,
         )
 
 

@@ -673,6 +673,7 @@ class GetCapabilitiesResponse(_message.Message):
     MIN_REFERENCE_FACE_PIXELS_FIELD_NUMBER: _builtins.int
     MIN_TARGET_FACE_PIXELS_FIELD_NUMBER: _builtins.int
     QUEUE_CAPACITY_FIELD_NUMBER: _builtins.int
+    MAX_REFERENCE_TURN_DEGREES_FIELD_NUMBER: _builtins.int
     max_pose_degrees: _builtins.float
     """Largest difference of yaw or pitch that the default engine bridges, in degrees."""
     min_reference_face_pixels: _builtins.int
@@ -681,6 +682,8 @@ class GetCapabilitiesResponse(_message.Message):
     """Smallest width of a target face in pixels."""
     queue_capacity: _builtins.int
     """Pieces of work that may wait before new ones are refused."""
+    max_reference_turn_degrees: _builtins.float
+    """How far the default engine lets a reference look past the camera, turn and nod together, in degrees; 0 for no limit."""
     @_builtins.property
     def model(self) -> _progress_pb2.ModelInfo:
         """The networks in use."""
@@ -703,10 +706,11 @@ class GetCapabilitiesResponse(_message.Message):
         min_reference_face_pixels: _builtins.int = ...,
         min_target_face_pixels: _builtins.int = ...,
         queue_capacity: _builtins.int = ...,
+        max_reference_turn_degrees: _builtins.float = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["model", b"model"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["engines", b"engines", "max_pose_degrees", b"max_pose_degrees", "min_reference_face_pixels", b"min_reference_face_pixels", "min_target_face_pixels", b"min_target_face_pixels", "model", b"model", "queue_capacity", b"queue_capacity", "restorers", b"restorers"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["engines", b"engines", "max_pose_degrees", b"max_pose_degrees", "max_reference_turn_degrees", b"max_reference_turn_degrees", "min_reference_face_pixels", b"min_reference_face_pixels", "min_target_face_pixels", b"min_target_face_pixels", "model", b"model", "queue_capacity", b"queue_capacity", "restorers", b"restorers"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from pydantic import Field, ValidationError
 
-from core.runtime.settings import ServiceSettings, SettingsError
+from core.runtime.settings import ProcessSettings, ServiceSettings, SettingsError
 
 
 class GeneratorSettings(ServiceSettings):
@@ -101,3 +101,35 @@ def test_an_unknown_argument_is_refused() -> None:
 def test_the_port_variable_that_kubernetes_sets_for_a_service_is_ignored(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("LIKENESS_GENERATOR_PORT", "tcp://10.0.0.1:50051")
     assert GeneratorSettings.load().port == 50051
+
+
+def test_a_variable_of_the_process_that_names_no_setting_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("LIKENESS_GENERATOR_THREDS", "2")
+    with pytest.raises(SettingsError, match="LIKENESS_GENERATOR_THREDS: unknown key 'threds'; did you mean 'threads'"):
+        GeneratorSettings.load()
+
+
+@pytest.mark.parametrize(
+    "name", ["ADDRESS", "SERVICE_HOST", "SERVICE_PORT", "SERVICE_PORT_GRPC", "PORT_50051_TCP", "PORT_50051_TCP_ADDR"]
+)
+def test_variables_that_others_set_under_the_same_prefix_are_left_alone(
+    monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    monkeypatch.setenv(f"LIKENESS_GENERATOR_{name}", "10.0.0.1")
+    assert GeneratorSettings.load().port == 50051
+
+
+def test_a_process_without_a_device_shares_the_file_but_takes_no_setting_of_services(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class GatewaySettings(ProcessSettings):
+        """A process that is no service."""
+
+        service = "gateway"
+
+    write(tmp_path, monkeypatch, "[common]\ndevice = 'cuda'\nlog_level = 'ERROR'\n")
+    monkeypatch.setenv("LIKENESS_QUEUE_CAPACITY", "3")
+    assert GatewaySettings.load().log_level == "ERROR"
+    write(tmp_path, monkeypatch, "[gateway]\ndevice = 'cuda'\n")
+    with pytest.raises(SettingsError, match=r"\[gateway\]: unknown key 'device'"):
+        GatewaySettings.load()

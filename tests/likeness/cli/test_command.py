@@ -2,6 +2,9 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
+import socket
+import sys
 from pathlib import Path
 
 import pytest
@@ -57,10 +60,63 @@ async def test_faces_lists_them(deployment: Deployment, tmp_path: Path, capsys: 
     assert "face 0: 120×144" in capsys.readouterr().out
 
 
-async def test_capabilities_are_json(deployment: Deployment, capsys: Capture) -> None:
+async def test_capabilities_are_text_or_json(deployment: Deployment, capsys: Capture) -> None:
     servers = (f"--generator-server={deployment.generator_address}", f"--faceswap-server={deployment.faceswap_address}")
     assert await run("capabilities", *servers) == 0
-    assert json.loads(capsys.readouterr().out)["faceswap"]["engines"] == ["mesh"]
+    text = capsys.readouterr().out
+    assert "mode full: 4 steps" in text
+    assert "at most 25° from the camera" in text
+    assert await run("capabilities", "--json", *servers) == 0
+    document = json.loads(capsys.readouterr().out)
+    assert document["faceswap"]["engines"] == ["mesh"]
+    assert document["faceswap"]["max_reference_turn_degrees"] == 25
+
+
+async def test_capabilities_end_at_their_timeout(capsys: Capture) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as silent:  # it never answers
+        address = f"127.0.0.1:{silent.getsockname()[1]}"
+        servers = (f"--generator-server={address}", f"--faceswap-server={address}")
+        assert await run("capabilities", "--timeout", "0.3", *servers) == 5
+    assert "DEADLINE_EXCEEDED" in capsys.readouterr().err
+
+
+async def test_compare_tells_how_alike_two_faces_are(deployment: Deployment, tmp_path: Path, capsys: Capture) -> None:
+    (tmp_path / "a.png").write_bytes(picture())
+    pictures = (str(tmp_path / "a.png"), str(tmp_path / "a.png"))
+    assert await run("compare", *pictures, "--server", deployment.faceswap_address) == 0
+    assert capsys.readouterr().out.startswith("identity 0.50")
+    assert await run("compare", *pictures, "--json", "--server", deployment.faceswap_address) == 0
+    assert json.loads(capsys.readouterr().out)["identity"] == 0.5
+
+
+async def test_a_stored_answer_is_told_by_its_uri(
+    deployment: Deployment, tmp_path: Path, capsys: Capture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("t.png").write_bytes(picture())
+    swap = ("faceswap", "t.png", "t.png", "--store", "--min-score", "0.7", "--server", deployment.faceswap_address)
+    assert await run(*swap) == 0
+    assert capsys.readouterr().out.startswith("artifact://images/")
+    request = deployment.faceswap.swaps[0]
+    assert request.output.store
+    assert request.min_score == pytest.approx(0.7)
+    assert await run("generate", "p", "--store", "--server", deployment.generator_address) == 0
+    assert capsys.readouterr().out.startswith("artifact://images/")
+    assert os.listdir() == ["t.png"]
+    with pytest.raises(SystemExit):
+        await run(*swap, "-o", "a.png")
+
+
+async def test_a_reader_that_goes_away_is_no_fault(deployment: Deployment) -> None:
+    process = await asyncio.create_subprocess_exec(
+        sys.executable, "-m", "likeness.cli", "capabilities", "--json",
+        f"--generator-server={deployment.generator_address}", f"--faceswap-server={deployment.faceswap_address}",
+        stdout=(pipe := os.pipe())[1], stderr=asyncio.subprocess.PIPE,
+    )  # fmt: skip
+    os.close(pipe[1])
+    os.close(pipe[0])
+    _, errors = await process.communicate()
+    assert (process.returncode, errors) == (141, b"")
 
 
 @pytest.mark.parametrize(
@@ -97,12 +153,27 @@ async def test_files_that_cannot_be_used_are_told_before_the_work(
 ) -> None:
     server = deployment.generator_address
     assert await run("generate", "p", "-o", str(tmp_path / "no" / "a.png"), "--server", server) == 3
+    assert await run("generate", "p", "-o", str(tmp_path), "--server", server) == 3
     assert not deployment.generator.requests
     assert await run("faces", str(tmp_path / "none.png"), "--server", deployment.faceswap_address) == 3
     assert "none.png" in capsys.readouterr().err
 
 
-async def test_wrong_usage_is_status_2() -> None:
+@pytest.mark.parametrize(
+    "arguments",
+    [("draw",), ("faces", "a.png", "--timeout", "nan"), ("faces", "a.png", "--timeout", "-1")],
+    ids=lambda arguments: arguments[-1],
+)
+async def test_wrong_usage_is_status_2(arguments: tuple[str, ...]) -> None:
     with pytest.raises(SystemExit) as ended:
-        await run("draw")
+        await run(*arguments)
     assert ended.value.code == 2
+
+
+@pytest.mark.parametrize(("option", "field"), [(("--seed", "9" * 20), "seed"), (("--mode", "\udcff"), "mode")])
+async def test_a_value_that_fits_no_message_is_refused_like_one_out_of_range(
+    deployment: Deployment, tmp_path: Path, capsys: Capture, option: tuple[str, str], field: str
+) -> None:
+    out = str(tmp_path / "a.png")
+    assert await run("generate", "p", *option, "-o", out, "--server", deployment.generator_address) == 3
+    assert f"{field}: the value is out of range" in capsys.readouterr().err

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import dataclasses
+import threading
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,6 +13,7 @@ import grpc.aio
 import numpy as np
 import pytest
 
+from core.runtime.cancellation import CancelToken
 from core.runtime.images import decode_image
 from core.runtime.server import running_service
 from likeness.common.v1 import image_pb2
@@ -201,6 +203,7 @@ async def test_capabilities_name_engine_limits_and_revision(stub: FaceSwapServic
     assert list(response.engines) == ["mesh"]
     assert list(response.restorers) == []
     assert response.max_pose_degrees == 30
+    assert response.max_reference_turn_degrees == 25
     assert response.min_reference_face_pixels == 48
     assert len(response.model.revision) == 12
     assert response.model.profile == "miniature"
@@ -224,6 +227,30 @@ async def test_full_queue_refuses_at_once(swapper: FaceSwapper, tmp_path: Path) 
     assert errors
     assert {error.reason for error in errors} == {"QUEUE_FULL"}
     assert all(error.retry_after_seconds for error in errors)
+
+
+async def test_damaged_picture_is_refused_while_the_device_is_busy(swapper: FaceSwapper, tmp_path: Path) -> None:
+    settings = FaceSwapSettings.load(port=0, threads=2, artifacts_url=str(tmp_path))
+    spec = dataclasses.replace(make_spec(settings), load=lambda: swapper)
+    assert spec.worker is not None
+    release = threading.Event()
+    async with running_service(spec, settings) as address, grpc.aio.insecure_channel(address) as channel:
+        stub: FaceSwapServiceAsyncStub = FaceSwapServiceStub(channel)
+        spec.worker.submit(lambda token, emit: release.wait(60), token=CancelToken(), emit=lambda event: None)
+        try:
+            damaged = given(png(portrait())[:4000])
+            calls = {
+                "target_image.data": stub.Swap(swap_request(target_image=damaged)),
+                "image.data": stub.DetectFaces(pb2.DetectFacesRequest(image=damaged)),
+                "second_image.data": stub.CompareFaces(
+                    pb2.CompareFacesRequest(first_image=given(drawn()), second_image=damaged)
+                ),
+            }
+            for field, call in calls.items():
+                error = await asyncio.wait_for(refusal(call), 30)
+                assert (error.reason, error.field) == ("IMAGE_UNREADABLE", field)
+        finally:
+            release.set()
 
 
 async def test_altered_network_stops_the_service_from_loading(tmp_path: Path) -> None:
