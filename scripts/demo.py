@@ -30,7 +30,8 @@ REQUEST_SECONDS = 300.0
 BAR_CHARACTERS = 30
 
 
-# A small model now and then draws nobody whose face can be found; another seed helps.
+# A small model now and then draws a face that can't be found or lies too far off; another seed helps.
+UNFIT = ("NO_FACE", "FACE_TOO_SMALL", "FACE_TURNED_TOO_FAR")
 MOST_SEEDS = 12
 
 
@@ -40,7 +41,7 @@ class DemoError(RuntimeError):
     def __init__(self, problem: dict[str, Any]) -> None:
         """Take the `application/problem+json` of the answer."""
         super().__init__(f"{problem.get('detail')} [{problem.get('reason')}, request {problem.get('request_id')}]")
-        self.nobody_drawn = problem.get("reason") == "NO_FACE" and problem.get("field") == "prompt"
+        self.unfit_face_drawn = problem.get("reason") in UNFIT and problem.get("field") == "prompt"
 
 
 class Screen:
@@ -88,7 +89,7 @@ def events(address: str, path: str, body: dict[str, Any]) -> Iterator[tuple[str,
 
 
 def draw_scene(address: str, route: str, name: str, reference: bytes, seed: int, screen: Screen) -> Scene:
-    """Ask for one scene with the reference's face, with the first seed from `seed` on that draws a person.
+    """Ask for one scene with the reference's face, with the first seed from `seed` on that draws a fitting face.
 
     Raises DemoError, OSError.
     """
@@ -96,9 +97,9 @@ def draw_scene(address: str, route: str, name: str, reference: bytes, seed: int,
         try:
             return ask_for_scene(address, route, name, reference, attempt, screen)
         except DemoError as error:
-            if not error.nobody_drawn or attempt == seed + MOST_SEEDS - 1:
+            if not error.unfit_face_drawn or attempt == seed + MOST_SEEDS - 1:
                 raise
-            screen.line(f"{name}: no face can be found in the picture of seed {attempt}; drawing another")
+            screen.line(f"{name}: the face drawn with seed {attempt} will not do; drawing another. {error}")
     raise AssertionError("MOST_SEEDS is at least 1")
 
 
