@@ -70,8 +70,9 @@ async def test_a_client_that_leaves_frees_the_device_within_a_step(generator: Ru
 
 async def test_a_client_that_leaves_the_queue_gives_up_its_place(generator: RunningGenerator) -> None:
     async with generator.busy_device():
-        leaving, staying = generator.stub.Generate(QUICK), generator.events(QUICK)
+        leaving = generator.stub.Generate(QUICK)
         assert (await anext(aiter(leaving))).queued.position == 0
+        staying = generator.events(QUICK)
         assert (await anext(staying)).queued.position == 1
         leaving.cancel()
         assert (await anext(staying)).queued.position == 0
