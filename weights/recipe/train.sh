@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Train the miniature from nothing, on the cards of this machine: pictures, autoencoder, denoiser, fast LoRA, a sheet.
-# About 25 minutes on two H100 with 32 cores. Run it in the repository's root: weights/recipe/train.sh [BUILD_FOLDER]
+# Its budgets add up to about 25 minutes on two H100 with 32 cores. Run it in the repository's root: weights/recipe/train.sh [BUILD_FOLDER]
 set -euo pipefail
 
 build=${1:-build/miniature}
