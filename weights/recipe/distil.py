@@ -19,9 +19,10 @@ from peft.utils import get_peft_model_state_dict
 from torch import Tensor
 
 from weights.recipe import parallel
+from weights.recipe.learner import Learner
 from weights.recipe.prompts import EMPTY_PROMPT, embed, tokenize
 from weights.recipe.sampling import Condition, sample, sigmas, velocity
-from weights.recipe.train_denoiser import LatentGroup, compile_blocks
+from weights.recipe.train_denoiser import CaptionGroup, compile_blocks
 
 LORA_FILE = "fast_lora.safetensors"
 RANK = 24
@@ -47,9 +48,10 @@ TARGETS = [
 
 @dataclass(frozen=True)
 class Paths:
-    """Teacher paths of one shape: states (levels + 1)×N×L×64, from noise to picture, and what they were drawn from."""
+    """Teacher paths of one shape: states levels×N×L×64, from noise to picture, and what they were drawn from."""
 
     states: Tensor
+    levels: list[float]
     condition: Condition
     shape: tuple[int, int]
 
@@ -63,7 +65,7 @@ def fast_scheduler(scheduler: FlowMatchEulerDiscreteScheduler) -> FlowMatchEuler
 
 @torch.no_grad()
 def teacher_paths(
-    pipeline: QwenImagePipeline, group: LatentGroup, count: int, length: int, steps: int, scale: float, seed: int
+    pipeline: QwenImagePipeline, group: CaptionGroup, count: int, length: int, steps: int, scale: float, seed: int
 ) -> Paths:
     """Walk about ``count`` teacher paths for captions of ``group``, in parts of one size."""
     device = parallel.device()
@@ -71,7 +73,7 @@ def teacher_paths(
     height, width = group.shape
     tokens = height // 2 * (width // 2)
     levels = sigmas(pipeline.scheduler, steps, tokens)
-    record = sigmas(fast_scheduler(pipeline.scheduler), FAST_STEPS, tokens)[1:-1]
+    stops = sigmas(fast_scheduler(pipeline.scheduler), FAST_STEPS, tokens)
     generator = torch.Generator(device).manual_seed(seed + parallel.rank())
     empty = tokenize(pipeline, [EMPTY_PROMPT], length).to(device)
     negative = Condition(*embed(pipeline.text_encoder, empty, drop))
@@ -82,16 +84,16 @@ def teacher_paths(
         condition = Condition(*embed(pipeline.text_encoder, group.tokens.take(rows), drop))
         noise = torch.randn(n, tokens, 64, generator=generator, device=device)
         other = Condition(negative.embeddings.expand(n, -1, -1), negative.mask.expand(n, -1))
-        end, kept = sample(pipeline.transformer, noise, condition, other, scale, levels, group.shape, record)
+        end, kept = sample(pipeline.transformer, noise, condition, other, scale, levels, group.shape, stops[1:-1])
         states.append(torch.stack([noise, *kept, end]).half())
         embeddings.append(condition.embeddings)
         masks.append(condition.mask)
-    return Paths(torch.cat(states, 1), Condition(torch.cat(embeddings), torch.cat(masks)), group.shape)
+    return Paths(torch.cat(states, 1), stops, Condition(torch.cat(embeddings), torch.cat(masks)), group.shape)
 
 
 def distil(
     pipeline: QwenImagePipeline,
-    groups: Sequence[LatentGroup],
+    groups: Sequence[CaptionGroup],
     length: int,
     seconds: float,
     steps: int,
@@ -107,9 +109,9 @@ def distil(
     transformer = pipeline.transformer.to(device).requires_grad_(False)
     pipeline.text_encoder.to(device).requires_grad_(False)
     compile_blocks(transformer)
-    total = sum(len(g.latents) for g in groups)
+    total = sum(len(g) for g in groups)
     walked = [
-        teacher_paths(pipeline, g, max(batch, paths * len(g.latents) // total), length, teacher_steps, scale, seed + i)
+        teacher_paths(pipeline, g, max(batch, paths * len(g) // total), length, teacher_steps, scale, seed + i)
         for i, g in enumerate(groups)
     ]
     if parallel.rank() == 0:
@@ -117,10 +119,8 @@ def distil(
     torch.compiler.reset()
     transformer.add_adapter(LoraConfig(r=RANK, lora_alpha=RANK, target_modules=TARGETS, init_lora_weights=True), "fast")
     trained = [p for p in transformer.parameters() if p.requires_grad]
-    parallel.broadcast(p.data for p in trained)
+    learner = Learner(trained, beta2=0.98)
     compile_blocks(transformer)
-    optimizer = torch.optim.AdamW(trained, LEARNING_RATE, betas=(0.9, 0.98), weight_decay=0.0, fused=True)
-    averaged = [p.detach().clone() for p in trained]
     shares = torch.tensor([float(p.states.shape[1]) for p in walked])
     shape_generator = torch.Generator().manual_seed(seed)
     budget = parallel.Budget(seconds, steps)
@@ -128,38 +128,32 @@ def distil(
     while (spent := budget.fraction(step)) < 1:
         path = walked[int(torch.multinomial(shares, 1, generator=shape_generator))]
         rows = torch.randint(path.states.shape[1], (batch,), device=device)
-        levels = sigmas(fast_scheduler(pipeline.scheduler), FAST_STEPS, path.states.shape[2])
         condition = Condition(path.condition.embeddings[rows], path.condition.mask[rows])
         states = path.states[:, rows].float()
-        for parameters in optimizer.param_groups:
-            parameters["lr"] = LEARNING_RATE * min(1.0, (step + 1) / 50) * max(0.02, 1 - spent)
         chained = spent >= CHAINED_FROM
         loss = torch.zeros((), device=device)
         x = states[0]
         jumps = range(FAST_STEPS) if chained else [step % FAST_STEPS]
         for i in jumps:
             before = x if chained else states[i]
-            sigma = torch.full((batch,), levels[i], device=device)
+            sigma = torch.full((batch,), path.levels[i], device=device)
             with torch.autocast(device.type, torch.bfloat16):
                 v = velocity(transformer, before, sigma, condition, path.shape).float()
-            span = levels[i + 1] - levels[i]
+            span = path.levels[i + 1] - path.levels[i]
             x = before + span * v
             if chained:
                 loss = loss + (x - states[i + 1]).pow(2).mean() * (1.0 if i == FAST_STEPS - 1 else 0.2)
             else:
                 loss = (v - (states[i + 1] - before) / span).pow(2).mean()
-        optimizer.zero_grad(set_to_none=True)
-        loss.backward()
-        parallel.average_gradients(trained)
-        torch.nn.utils.clip_grad_norm_(trained, 1.0)
-        optimizer.step()
-        torch._foreach_lerp_(averaged, [p.detach() for p in trained], max(0.005, 1 / (step + 1)))
+        learner.step(
+            loss,
+            rate=LEARNING_RATE * min(1.0, (step + 1) / 50) * max(0.02, 1 - spent),
+            average=max(0.005, 1 / (step + 1)),
+        )
         if step % 100 == 0 and parallel.rank() == 0:
-            print(f"distil step {step} spent {spent:.2f} chained {chained} loss {float(loss):.4f}", flush=True)
+            print(f"distil step {step} spent {spent:.2f} chained {chained} loss {loss.item():.4f}", flush=True)
         step += 1
-    with torch.no_grad():
-        for p, mean in zip(trained, averaged, strict=True):
-            p.copy_(mean)
+    learner.keep_average()
     return {
         key: value.half().contiguous()
         for key, value in get_peft_model_state_dict(transformer, adapter_name="fast").items()

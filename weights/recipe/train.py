@@ -28,7 +28,14 @@ from weights.recipe.corpus import ShapeGroup, load_groups
 from weights.recipe.distil import FAST_STEPS, LORA_FILE, distil, fast_scheduler, save_lora
 from weights.recipe.prompts import EMPTY_PROMPT, embed, tokenize
 from weights.recipe.sampling import Condition, decode, sample, sigmas
-from weights.recipe.train_denoiser import LEARNING_RATE, initialise, prepare, token_length, train_denoiser
+from weights.recipe.train_denoiser import (
+    LEARNING_RATE,
+    initialise,
+    prepare,
+    prepare_captions,
+    token_length,
+    train_denoiser,
+)
 from weights.recipe.train_vae import peak_signal_to_noise, train_vae
 
 ENDLESS = 10**9
@@ -97,7 +104,7 @@ def run_denoiser(arguments: argparse.Namespace) -> None:
     pipeline.vae.to(parallel.device())
     prepared = prepare(pipeline, groups, length)
     if parallel.rank() == 0:
-        print("pictures", [(g.shape, len(g.latents)) for g in prepared], "tokens", length, flush=True)
+        print("pictures", [(g.captions.shape, len(g.captions)) for g in prepared], "tokens", length, flush=True)
     train_denoiser(
         pipeline, prepared, length, arguments.seconds, arguments.steps or ENDLESS, arguments.batch or 256,
         arguments.rate, arguments.seed,
@@ -116,11 +123,10 @@ def run_distil(arguments: argparse.Namespace) -> None:
     pipeline = load(arguments.out)
     groups = load_groups(arguments.data)
     length = token_length(pipeline, groups)
-    pipeline.vae.to(parallel.device())
-    prepared = prepare(pipeline, groups, length)
+    captions = prepare_captions(pipeline, groups, length)
     weights = distil(
         pipeline,
-        prepared,
+        captions,
         length,
         arguments.seconds,
         arguments.steps or ENDLESS,

@@ -14,6 +14,7 @@ from torch import Tensor
 
 from weights.recipe import parallel
 from weights.recipe.corpus import ShapeGroup, shuffled_batches
+from weights.recipe.learner import Learner
 from weights.recipe.prompts import EMPTY_PROMPT, Tokens, embed, tokenize
 from weights.recipe.sampling import Condition, pack, velocity
 from weights.recipe.train_vae import encode, flatten_convolutions, restore_convolutions
@@ -31,25 +32,37 @@ EMA_DECAY = 0.9995
 
 
 @dataclass(frozen=True)
+class CaptionGroup:
+    """The captions of the pictures of one shape, on the training device.
+
+    Attributes:
+        tokens: rows of picture i at i·variants … (i + 1)·variants − 1.
+        variants: captions a picture.
+        shape: height and width of the latents.
+    """
+
+    tokens: Tokens
+    variants: int
+    shape: tuple[int, int]
+
+    def __len__(self) -> int:
+        """Return how many pictures there are."""
+        return len(self.tokens.ids) // self.variants
+
+
+@dataclass(frozen=True)
 class LatentGroup:
     """What the denoiser learns from, for one shape, on the training device.
 
     Attributes:
+        captions: the pictures' captions.
         latents: bfloat16, N×16×h×w, normalised by channel.
-        weights: bfloat16, N×L: the weight of each token in the loss; 1 outside the face.
-        tokens: captions, rows of picture i at i·variants … (i + 1)·variants − 1.
-        variants: captions a picture.
+        weights: bfloat16, N×L: the weight of each token in the loss, with mean 1.
     """
 
+    captions: CaptionGroup
     latents: Tensor
     weights: Tensor
-    tokens: Tokens
-    variants: int
-
-    @property
-    def shape(self) -> tuple[int, int]:
-        """Height and width of the latents."""
-        return int(self.latents.shape[2]), int(self.latents.shape[3])
 
 
 def initialise(pipeline: QwenImagePipeline) -> None:
@@ -100,6 +113,19 @@ def face_weights(boxes: Tensor, shape: tuple[int, int]) -> Tensor:
     return weights / weights.mean(1, keepdim=True)
 
 
+def prepare_captions(pipeline: QwenImagePipeline, groups: Sequence[ShapeGroup], length: int) -> list[CaptionGroup]:
+    """Tokenize the captions of every shape."""
+    scale = pipeline.vae_scale_factor
+    return [
+        CaptionGroup(
+            tokenize(pipeline, list(itertools.chain.from_iterable(group.captions)), length).to(parallel.device()),
+            len(group.captions[0]),
+            (group.size[0] // scale, group.size[1] // scale),
+        )
+        for group in groups
+    ]
+
+
 def prepare(pipeline: QwenImagePipeline, groups: Sequence[ShapeGroup], length: int) -> list[LatentGroup]:
     """Encode pictures and captions of every shape."""
     device = parallel.device()
@@ -107,15 +133,10 @@ def prepare(pipeline: QwenImagePipeline, groups: Sequence[ShapeGroup], length: i
     std = torch.tensor(pipeline.vae.config.latents_std, device=device).view(1, -1, 1, 1)
     originals = flatten_convolutions(pipeline.vae)
     prepared = []
-    for group in groups:
-        variants = len(group.captions[0])
+    for group, captions in zip(groups, prepare_captions(pipeline, groups, length), strict=True):
         latents = (encode(pipeline.vae, torch.from_numpy(group.pictures)) - mean) / std
-        tokens = tokenize(pipeline, list(itertools.chain.from_iterable(group.captions)), length)
-        shape = (int(latents.shape[2]), int(latents.shape[3]))
-        weights = face_weights(torch.from_numpy(group.face_boxes), shape)
-        prepared.append(
-            LatentGroup(latents.bfloat16(), weights.to(device, torch.bfloat16), tokens.to(device), variants)
-        )
+        weights = face_weights(torch.from_numpy(group.face_boxes), captions.shape)
+        prepared.append(LatentGroup(captions, latents.bfloat16(), weights.to(device, torch.bfloat16)))
     restore_convolutions(pipeline.vae, originals)
     return prepared
 
@@ -138,10 +159,8 @@ def train_denoiser(
     encoder.to(device).train()
     encoder.model.visual.requires_grad_(False)
     trained = [*transformer.parameters(), *(p for p in encoder.parameters() if p.requires_grad)]
-    parallel.broadcast(p.data for p in trained)
+    learner = Learner(trained, beta2=0.98, weight_decay=WEIGHT_DECAY)
     compile_blocks(transformer)
-    optimizer = torch.optim.AdamW(trained, rate, betas=(0.9, 0.98), weight_decay=WEIGHT_DECAY, fused=True)
-    averaged = [p.detach().clone() for p in trained]
     drop = pipeline.prompt_template_encode_start_idx
     empty = tokenize(pipeline, [EMPTY_PROMPT], length).to(device)
     generator = torch.Generator().manual_seed(seed + parallel.rank())
@@ -157,8 +176,8 @@ def train_denoiser(
         group = groups[chosen]
         rows = next(sources[chosen]).to(device)
         x0 = pack(group.latents[rows].float())
-        captions = rows * group.variants + torch.randint(group.variants, rows.shape, device=device)
-        tokens = group.tokens.take(captions)
+        variants = group.captions.variants
+        tokens = group.captions.tokens.take(rows * variants + torch.randint(variants, rows.shape, device=device))
         dropped = torch.rand(len(rows), 1, device=device) < CAPTION_DROPOUT
         tokens = Tokens(torch.where(dropped, empty.ids, tokens.ids), torch.where(dropped, empty.mask, tokens.mask))
         sigma = torch.sigmoid(SIGMA_SPREAD * torch.randn(len(rows), device=device) + SIGMA_MEAN)
@@ -166,25 +185,20 @@ def train_denoiser(
         sigma = torch.where(torch.rand_like(sigma) < 0.1, torch.rand_like(sigma), sigma)
         noise = torch.randn_like(x0)
         noisy = x0 + sigma.view(-1, 1, 1) * (noise - x0)
-        for parameters in optimizer.param_groups:
-            parameters["lr"] = rate * min(1.0, (step + 1) / 300) * max(0.02, 1 - spent)
         with torch.autocast(device.type, torch.bfloat16):
             condition = Condition(*embed(encoder, tokens, drop))
-            predicted = velocity(transformer, noisy, sigma, condition, group.shape)
+            predicted = velocity(transformer, noisy, sigma, condition, group.captions.shape)
         error = (predicted.float() - (noise - x0)).pow(2).mean(-1)
         loss = (error * group.weights[rows].float()).mean()
-        optimizer.zero_grad(set_to_none=True)
-        loss.backward()
-        parallel.average_gradients(trained)
-        torch.nn.utils.clip_grad_norm_(trained, 1.0)
-        optimizer.step()
-        torch._foreach_lerp_(averaged, [p.detach() for p in trained], max(1 - EMA_DECAY, 1 / (step + 10)))
+        learner.step(
+            loss,
+            rate=rate * min(1.0, (step + 1) / 300) * max(0.02, 1 - spent),
+            average=max(1 - EMA_DECAY, 1 / (step + 10)),
+        )
         running.lerp_(loss.detach(), 0.02 if step else 1.0)
         if step % 500 == 0 and parallel.rank() == 0:
             print(f"denoiser step {step} spent {spent:.2f} loss {float(running):.4f}", flush=True)
         step += 1
-    with torch.no_grad():
-        for p, mean in zip(trained, averaged, strict=True):
-            p.copy_(mean)
+    learner.keep_average()
     for module in (transformer, encoder):
         module.eval().requires_grad_(False)

@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from core.qwen.vae import planar_convolution
 from weights.recipe import parallel
 from weights.recipe.corpus import ShapeGroup, shuffled_batches, to_model_range
+from weights.recipe.learner import Learner
 
 LEARNING_RATE = 1.5e-3
 KL_WEIGHT = 1e-6
@@ -120,7 +121,6 @@ def train_vae(
     torch.manual_seed(seed)
     originals = flatten_convolutions(vae)
     vae.to(device)
-    parallel.broadcast(vae.parameters())
     model = _Autoencoder(vae)
     run = torch.compile(model) if device.type == "cuda" else model
     group = groups[0]
@@ -129,37 +129,29 @@ def train_vae(
     batches = shuffled_batches(len(pictures), batch, torch.Generator().manual_seed(seed + parallel.rank()))
     trained = [p for n, p in vae.named_parameters() if "time_conv" not in n]
     encoder = [*vae.encoder.parameters(), *vae.quant_conv.parameters()]
-    optimizer = torch.optim.AdamW(trained, LEARNING_RATE, betas=(0.9, 0.99), weight_decay=0.0, fused=True)
-    averaged = [p.detach().clone() for p in trained]
+    learner = Learner(trained, beta2=0.99)
     budget = parallel.Budget(seconds, steps)
     step = 0
     while (spent := budget.fraction(step)) < 1:
         rows = next(batches).to(device)
         x = to_model_range(pictures[rows])
         x = x.contiguous(memory_format=torch.channels_last)
-        for parameters in optimizer.param_groups:
-            parameters["lr"] = LEARNING_RATE * min(1.0, step / 100) * (1 - spent) ** 0.7
         decoder_only = spent > DECODER_ONLY_FROM
         noise = torch.randn(len(x), 16, 1, x.shape[2] // 8, x.shape[3] // 8, device=device)
         scale = torch.tensor(LATENT_NOISE if decoder_only else 0.0, device=device)
         with torch.autocast(device.type, torch.bfloat16, enabled=device.type == "cuda"):
             output, kl = run(x, noise, scale)
         loss = reconstruction_loss(output.float(), x, face_map(boxes[rows], group.size)) + KL_WEIGHT * kl.float()
-        optimizer.zero_grad(set_to_none=True)
-        loss.backward()
-        if decoder_only:
-            for p in encoder:
-                p.grad = None
-        parallel.average_gradients(trained)
-        torch.nn.utils.clip_grad_norm_(trained, 1.0)
-        optimizer.step()
-        torch._foreach_lerp_(averaged, [p.detach() for p in trained], max(0.002, 1 / (step + 1)))
+        learner.step(
+            loss,
+            rate=LEARNING_RATE * min(1.0, step / 100) * (1 - spent) ** 0.7,
+            average=max(0.002, 1 / (step + 1)),
+            frozen=encoder if decoder_only else (),
+        )
         if step % 200 == 0 and parallel.rank() == 0:
-            print(f"vae step {step} spent {spent:.2f} loss {float(loss):.4f} kl {float(kl):.2f}", flush=True)
+            print(f"vae step {step} spent {spent:.2f} loss {loss.item():.4f} kl {kl.item():.2f}", flush=True)
         step += 1
-    with torch.no_grad():
-        for p, mean in zip(trained, averaged, strict=True):
-            p.copy_(mean)
+    learner.keep_average()
     vae.requires_grad_(False)
     restore_convolutions(vae, originals)
     vae.to(device)
