@@ -20,7 +20,7 @@ from weights.recipe.corpus import load_groups, shuffled_batches
 from weights.recipe.distil import FAST_STEPS, fast_scheduler
 from weights.recipe.prompts import embed, tokenize
 from weights.recipe.sampling import Condition, pack, sample, sigmas, unpack
-from weights.recipe.train_denoiser import _rotate, face_weights
+from weights.recipe.train_denoiser import face_weights, in_real_numbers, rotate
 from weights.recipe.train_vae import flatten_convolutions, restore_convolutions
 
 
@@ -48,7 +48,8 @@ def test_rotation_in_real_numbers_equals_the_complex_one() -> None:
     x = torch.randn(2, 5, 3, 64)
     frequencies = torch.polar(torch.ones(5, 32), torch.randn(5, 32))
     expected = apply_rotary_emb_qwen(x, frequencies, use_real=False)
-    assert torch.allclose(_rotate(x, frequencies), expected, atol=1e-6)
+    (real,) = in_real_numbers(None, (), (frequencies,))
+    assert torch.allclose(rotate(x, real), expected, atol=1e-6)
 
 
 def test_vocabulary_holds_the_templates_in_as_many_tokens_as_the_pipelines_drop(pipeline: QwenImagePipeline) -> None:

@@ -250,8 +250,8 @@ def caption(person: Person, shot: Shot, rng: np.random.Generator) -> str:
                 before.append("bald")
             else:
                 tail.append("bald")
-    elif named(1.1):
-        tone = colour if rng.random() < 0.88 else ""
+    elif named(1.3):
+        tone = colour if rng.random() < 0.92 else ""
         kind = style if rng.random() < 0.72 else ""
         if person.hair_style == "bun" and rng.random() < 0.8:
             has.append(_any(rng, (f"{colour} hair in a bun", f"a {colour} bun")))

@@ -60,7 +60,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path, help="folder for the finished one, in fp16")
     parser.add_argument("--file", type=Path, help="sheet: the PNG to write")
     parser.add_argument(
-        "--start", type=Path, help="vae: go on from this pipeline's autoencoder instead of random numbers"
+        "--warm-from", type=Path, help="vae: go on from this pipeline's autoencoder instead of random numbers"
     )
     parser.add_argument("--seconds", type=float, default=600, help="longest time of the stage's loop (%(default)s)")
     parser.add_argument("--steps", type=int, help="most steps of the stage's loop; no limit when left out")
@@ -85,8 +85,8 @@ def run_vae(arguments: argparse.Namespace) -> None:
     captions = itertools.chain.from_iterable(itertools.chain.from_iterable(g.captions for g in groups))
     pipeline = build_pipeline(arguments.seed, captions)
     initialise(pipeline)
-    if arguments.start:
-        pipeline.vae.load_state_dict(load(arguments.start).vae.state_dict())
+    if arguments.warm_from:
+        pipeline.vae.load_state_dict(load(arguments.warm_from).vae.state_dict())
     group = ShapeGroup(groups[0].pictures[:-64], groups[0].face_boxes[:-64], groups[0].captions[:-64])
     train_vae(
         pipeline.vae, [group], arguments.seconds, arguments.steps or ENDLESS, arguments.batch or 48, arguments.seed

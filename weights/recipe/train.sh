@@ -16,6 +16,7 @@ OMP_NUM_THREADS=1 python3 -m weights.recipe.draw --out "$build/drawn/first" --co
 OMP_NUM_THREADS=1 python3 -m weights.recipe.draw --out "$build/drawn/rest" --count 26000 --aspects 0.25 --seed 2 \
     --workers "$((cores > 6 ? cores - 6 : 1))" >"$build/draw.log" &
 drawing=$!
+# To go on from an autoencoder that is there already: --warm-from FOLDER, and fewer seconds.
 "${train[@]}" vae --data "$build/drawn/first" --work "$build/work" --seconds 240
 wait "$drawing"
 "${train[@]}" denoiser --data "$build/drawn" --work "$build/work" --seconds 840

@@ -82,14 +82,21 @@ def compile_blocks(transformer: QwenImageTransformer2DModel) -> None:
     The compiler has no kernels for complex numbers; left alone, they cut every block into pieces.
     """
     torch._dynamo.config.cache_size_limit = 64
-    transformer_qwenimage.apply_rotary_emb_qwen = _rotate
+    transformer_qwenimage.apply_rotary_emb_qwen = rotate
+    transformer.pos_embed.register_forward_hook(in_real_numbers)
     transformer.compile_repeated_blocks(fullgraph=True, dynamic=False)
 
 
-def _rotate(x: Tensor, frequencies: Tensor, use_real: bool = False) -> Tensor:
-    """Rotate N×L×heads×D by complex L×D/2, as ``apply_rotary_emb_qwen`` does with ``use_real=False``."""
-    parts = torch.view_as_real(frequencies)[:, None]
-    cos, sin = parts[..., 0], parts[..., 1]
+def in_real_numbers(
+    _module: nn.Module | None, _arguments: object, frequencies: tuple[Tensor, ...]
+) -> tuple[Tensor, ...]:
+    """Give complex L×D/2 as real L×D/2×2."""
+    return tuple(torch.view_as_real(f) if f.is_complex() else f for f in frequencies)
+
+
+def rotate(x: Tensor, frequencies: Tensor, use_real: bool = False) -> Tensor:
+    """Rotate N×L×heads×D by L×D/2×2 (cosine, sine), as ``apply_rotary_emb_qwen`` does by complex numbers."""
+    cos, sin = frequencies[:, None].unbind(-1)
     even, odd = x.float().unflatten(-1, (-1, 2)).unbind(-1)
     return torch.stack([even * cos - odd * sin, even * sin + odd * cos], -1).flatten(3).type_as(x)
 
