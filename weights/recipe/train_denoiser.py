@@ -87,9 +87,7 @@ def compile_blocks(transformer: QwenImageTransformer2DModel) -> None:
     transformer.compile_repeated_blocks(fullgraph=True, dynamic=False)
 
 
-def in_real_numbers(
-    _module: nn.Module | None, _arguments: object, frequencies: tuple[Tensor, ...]
-) -> tuple[Tensor, ...]:
+def in_real_numbers(_module: object, _arguments: object, frequencies: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
     """Give complex L×D/2 as real L×D/2×2."""
     return tuple(torch.view_as_real(f) if f.is_complex() else f for f in frequencies)
 
