@@ -16,7 +16,7 @@ unexport PYTHONPATH
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help demo up test check format protos lock setup setup-dev clean
+.PHONY: help demo up test check soak format protos lock setup setup-dev clean
 
 help: ## Show this help
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-10s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
@@ -37,6 +37,10 @@ check: setup-dev ## Lint and type-check the code, lint the protos, see that the 
 	$(RUN) scripts/generate_protos.py --image $(IMAGE)
 	$(VENV)/bin/buf lint $(IMAGE) --config protos/buf.yaml
 	$(RUN) scripts/generate_protos.py --check
+
+soak: setup ## Send random requests to a generator and to a faceswap service, look at memory and answers; SERVICE=faceswap for one
+	$(if $(filter-out generator,$(SERVICE)),,$(RUN) -m bench.soak --output bench/results/soak.json $(ARGS))
+	$(if $(filter-out faceswap,$(SERVICE)),,$(RUN) -m bench.soak_faceswap --output bench/results/soak_faceswap.json $(ARGS))
 
 format: setup-dev ## Format the code
 	$(RUN) -m ruff check --fix .

@@ -25,8 +25,8 @@ from core.faces import Face, FaceAnalyser, FaceOrder, identity_score
 from core.faces.arrays import Image
 from core.runtime.images import decode_image, encode_image
 from likeness.errors import LikenessError
-from services.faceswap.engines.base import SwapEngine
-from services.faceswap.engines.mesh import MeshEngine
+from services.faceswap.engines.base import EngineResult, SwapEngine
+from services.faceswap.engines.mesh import GLASSES_KEPT, MeshEngine
 
 REFERENCE = Path(__file__).resolve().parents[1] / "examples" / "reference.jpg"
 _TILE = 192
@@ -54,6 +54,8 @@ class Row:
     pose_change_degrees: float | None
     mouth_openness_change: float | None
     eye_openness_change: float | None
+    mouth_curve_change: float | None
+    glasses_kept: bool
 
 
 @dataclass(frozen=True)
@@ -81,6 +83,7 @@ class Report:
         pose = [row.pose_change_degrees for row in self.rows if row.pose_change_degrees is not None]
         mouth = [abs(row.mouth_openness_change) for row in self.rows if row.mouth_openness_change is not None]
         eyes = [abs(row.eye_openness_change) for row in self.rows if row.eye_openness_change is not None]
+        curve = [abs(row.mouth_curve_change) for row in self.rows if row.mouth_curve_change is not None]
         return {
             "swaps": len(self.rows),
             "refused": len(self.refusals),
@@ -97,6 +100,16 @@ class Report:
             "mouth_change_max": max(mouth, default=0.0),
             "eye_change_mean": _mean(eyes),
             "eye_change_max": max(eyes, default=0.0),
+            "curve_change_mean": _mean(curve),
+            "curve_change_max": max(curve, default=0.0),
+        }
+
+    def by_glasses(self) -> dict[str, dict[str, float | int]]:
+        """The figures with and without glasses that the target kept, which hide a part of the face."""
+        groups = {"bare": False, "glasses": True}
+        return {
+            name: Report(tuple(row for row in self.rows if row.glasses_kept is kept), (), self.sheet).summary()
+            for name, kept in groups.items()
         }
 
     def by_reference(self) -> dict[str, dict[str, float | int]]:
@@ -125,7 +138,7 @@ def measure(
                 line.append(np.full_like(blank, 128))
                 continue
             after = analyser.analyse_again(result.image, target.face)
-            row = _row(reference, target, result.seam_ratio, after)
+            row = _row(reference, target, result, after)
             rows.append(row)
             label = "no face" if row.identity_after is None else f"{row.identity_after:.2f}"
             line.append(_tile(result.image, target.face, label))
@@ -186,6 +199,7 @@ def main(arguments: list[str] | None = None) -> None:
                 {
                     "summary": report.summary(),
                     "references": report.by_reference(),
+                    "glasses": report.by_glasses(),
                     "rows": [asdict(row) for row in report.rows],
                     "refusals": [asdict(refusal) for refusal in report.refusals],
                 },
@@ -197,29 +211,32 @@ def main(arguments: list[str] | None = None) -> None:
 
 
 def _print_table(report: Report) -> None:
-    print("reference        n  before   mean    min  seam  pose°  mouth   eyes")
-    for name, figures in [*report.by_reference().items(), ("all", report.summary())]:
+    print("reference        n  before   mean    min  seam  pose°  mouth   eyes  curve")
+    for name, figures in [*report.by_reference().items(), *report.by_glasses().items(), ("all", report.summary())]:
         print(
             f"{name:14} {figures['swaps']:3} {figures['identity_before_mean']:7.2f} {figures['identity_mean']:6.3f} "
             f"{figures['identity_min']:6.2f} {figures['seam_mean']:5.2f} {figures['pose_change_mean']:6.1f} "
-            f"{figures['mouth_change_mean']:6.3f} {figures['eye_change_mean']:6.3f}"
+            f"{figures['mouth_change_mean']:6.3f} {figures['eye_change_mean']:6.3f} "
+            f"{figures['curve_change_mean']:6.3f}"
         )
     for reference in dict.fromkeys(refusal.reference for refusal in report.refusals):
         messages = [refusal.message for refusal in report.refusals if refusal.reference == reference]
         print(f"{reference}: refused {len(messages)} times: {messages[0]}")
 
 
-def _row(reference: Subject, target: Subject, seam: float, after: Face | None) -> Row:
+def _row(reference: Subject, target: Subject, result: EngineResult, after: Face | None) -> Row:
     before = target.face
     return Row(
         reference=reference.name,
         target=target.name,
         identity_before=identity_score(before.embedding, reference.face.embedding),
         identity_after=None if after is None else identity_score(after.embedding, reference.face.embedding),
-        seam_ratio=seam,
+        seam_ratio=result.seam_ratio,
         pose_change_degrees=None if after is None else after.pose.largest_difference(before.pose),
         mouth_openness_change=None if after is None else after.mouth_openness - before.mouth_openness,
         eye_openness_change=None if after is None else after.eye_openness - before.eye_openness,
+        mouth_curve_change=None if after is None else after.mouth_curve - before.mouth_curve,
+        glasses_kept=GLASSES_KEPT in result.warnings,
     )
 
 

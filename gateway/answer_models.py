@@ -68,6 +68,26 @@ class SwappedFaceDocument(Document):
     pose_change_degrees: float | None
     mouth_openness_change: float | None
     eye_openness_change: float | None
+    mouth_curve_change: float | None = Field(description="Change of the mouth's curve; positive is more of a smile.")
+    reference_index: int = Field(description="Place of the reference in references, from 0.")
+    match_score: float | None = Field(description="Cosine to the face of match_image before the swap.")
+    restore_visibility: float | None = Field(description="How strongly the restored face shows, 0–1.")
+
+
+class SkippedFaceDocument(Document):
+    """A face of the target that was left as it is, and why."""
+
+    target_face_index: int
+    reason: str = Field(examples=["gender"])
+    detail: str
+    match_score: float | None = Field(description="Cosine to the face of match_image.")
+
+
+class UsedReferenceDocument(Document):
+    """A reference of the swap."""
+
+    face: FaceDocument
+    face_model_id: str | None = Field(description="Name of the face model; null for a picture.")
 
 
 class RestorationDocument(Document):
@@ -86,6 +106,8 @@ class SwapDocument(Document):
     swapped: list[SwappedFaceDocument]
     target_faces: list[FaceDocument]
     reference_face: FaceDocument
+    references: list[UsedReferenceDocument]
+    skipped: list[SkippedFaceDocument]
     warnings: list[str]
     timings: dict[str, float]
 
@@ -115,6 +137,10 @@ class ModelDocument(Document):
     profile: str
     precision: str
     device: str
+    offload: str = Field("", description="What is kept in the main memory: `none`, `text_encoder` or `blocks`.")
+    compiled: bool = Field(False, description="Whether the model's blocks are compiled.")
+    step_cache: str = Field("", description="What lets a step reuse an earlier one's work; empty for nothing.")
+    guidance_device: str = Field("", description="The second device, for the negative prompt; empty for none.")
 
 
 class LoraDocument(Document):
@@ -139,6 +165,55 @@ class AnswerDocument(Document):
     model: ModelDocument | None = None
     loras: list[LoraDocument] | None = None
     timings: dict[str, float] = Field(description="Seconds; total_seconds is the whole request.")
+
+
+class FaceModelViewDocument(Document):
+    """One view that a face model keeps."""
+
+    image_index: int
+    pose: PoseDocument
+    width_pixels: int
+    sharpness: float
+    similarity: float = Field(description="Cosine to the model, −1 to 1.")
+
+
+class FaceModelDocument(Document):
+    """A kept face model."""
+
+    face_model_id: str
+    create_time: str = Field(description="RFC 3339, UTC.")
+    average: str = Field(examples=["mean"])
+    photo_count: int
+    agreement: float = Field(description="Mean cosine of the photos to the model, −1 to 1.")
+    views: list[FaceModelViewDocument]
+    engines: list[str]
+    sha256: str
+    size_bytes: int
+
+
+class PhotoReportDocument(Document):
+    """What became of one photo of a build."""
+
+    image_index: int
+    used: bool
+    rejection: str | None = Field(examples=["outlier"])
+    detail: str
+    face: FaceDocument | None
+    similarity: float | None
+
+
+class FaceModelBuildDocument(Document):
+    """A model that was built, and what became of each photo."""
+
+    face_model: FaceModelDocument
+    photos: list[PhotoReportDocument]
+
+
+class FaceModelListDocument(Document):
+    """A page of face models."""
+
+    face_models: list[FaceModelDocument]
+    next_page_token: str = Field(description="Token of the next page; empty on the last.")
 
 
 class ViolationDocument(Document):

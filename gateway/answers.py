@@ -9,7 +9,8 @@ from typing import Any
 
 from gateway.artifacts import artifact_path
 from gateway.events import PictureReady, Progress, WorkFinished
-from likeness.results import Face, Picture, Queued, Started, Step, SwapResult
+from likeness.face_models import FaceModel, FaceModelBuild
+from likeness.results import Face, Picture, Preview, Queued, Started, Step, SwapResult
 
 
 def picture_document(picture: Picture) -> dict[str, Any]:
@@ -56,8 +57,57 @@ def swap_document(swap: SwapResult) -> dict[str, Any]:
         ],
         "target_faces": [face_document(face) for face in swap.target_faces],
         "reference_face": face_document(swap.reference_face),
+        "references": [
+            {"face": face_document(item.face), "face_model_id": item.face_model_id or None} for item in swap.references
+        ],
+        "skipped": [
+            {name: round(value, 4) if isinstance(value, float) else value for name, value in asdict(item).items()}
+            for item in swap.skipped
+        ],
         "warnings": list(swap.warnings),
         "timings": {f"{stage}_seconds": round(seconds, 4) for stage, seconds in swap.timings.items()},
+    }
+
+
+def face_model_document(model: FaceModel) -> dict[str, Any]:
+    """Return a face model: how it was built and what it keeps."""
+    return {
+        "face_model_id": model.face_model_id,
+        "create_time": model.create_time.isoformat(timespec="milliseconds").replace("+00:00", "Z"),
+        "average": model.average.value,
+        "photo_count": model.photo_count,
+        "agreement": round(model.agreement, 4),
+        "views": [
+            {
+                "image_index": view.image_index,
+                "pose": {"yaw": round(view.yaw, 2), "pitch": round(view.pitch, 2), "roll": round(view.roll, 2)},
+                "width_pixels": view.width_pixels,
+                "sharpness": round(view.sharpness, 2),
+                "similarity": round(view.similarity, 4),
+            }
+            for view in model.views
+        ],
+        "engines": list(model.engines),
+        "sha256": model.sha256,
+        "size_bytes": model.size_bytes,
+    }
+
+
+def face_model_build_document(build: FaceModelBuild) -> dict[str, Any]:
+    """Return a built face model and what became of each photo."""
+    return {
+        "face_model": face_model_document(build.face_model),
+        "photos": [
+            {
+                "image_index": photo.image_index,
+                "used": photo.used,
+                "rejection": None if photo.rejection is None else photo.rejection.value,
+                "detail": photo.detail,
+                "face": None if photo.face is None else face_document(photo.face),
+                "similarity": None if photo.similarity is None else round(photo.similarity, 4),
+            }
+            for photo in build.photos
+        ],
     }
 
 
@@ -138,3 +188,6 @@ def progress_document(progress: Progress) -> tuple[str, dict[str, Any]]:
             return "started", {**stage, "queued_seconds": round(queued_seconds, 4)}
         case Step(image_index, step, total_steps):
             return "step", {**stage, "image_index": image_index, "step": step, "total_steps": total_steps}
+        case Preview(image_index, step, total_steps, picture):
+            place = {"image_index": image_index, "step": step, "total_steps": total_steps}
+            return "preview", {**stage, **place, **picture_document(picture)}

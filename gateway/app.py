@@ -21,7 +21,7 @@ from gateway.exchange import Gateway
 from gateway.middleware import BodyLimitMiddleware, ContextMiddleware
 from gateway.reference import ReferenceCheck
 from gateway.routes import artifacts as stored
-from gateway.routes import drawing, faces, operations
+from gateway.routes import drawing, face_models, faces, loras, operations
 from gateway.settings import GatewaySettings
 from likeness.channel import ChannelOptions
 from likeness.client import AsyncClient
@@ -67,6 +67,8 @@ def create_app(settings: GatewaySettings, lifecycle: Lifecycle | None = None) ->
     app.add_middleware(ContextMiddleware)
     app.include_router(drawing.router)
     app.include_router(faces.router)
+    app.include_router(face_models.router)
+    app.include_router(loras.router)
     app.include_router(stored.router)
     app.include_router(operations.router)
     app.mount(operations.DOCS_STATIC, operations.docs_files())

@@ -15,6 +15,7 @@ from starlette.formparsers import MultiPartException, MultiPartParser
 from starlette.requests import Request
 
 from gateway.errors import from_validation
+from gateway.images import is_picture
 from likeness.errors import InvalidRequest, UnsupportedMediaType
 
 Model = TypeVar("Model", bound=BaseModel)
@@ -23,7 +24,7 @@ MAX_JSON_DEPTH = 16
 MAX_JSON_VALUES = 10_000
 """Most values of a JSON body, counted by its brackets and commas, those within texts included."""
 MAX_FORM_FIELDS = 64
-MAX_FORM_FILES = 4
+MAX_FORM_FILES = 32
 # Fields that are files may be sent as text too (a data URL), so a text part may be as large as the body.
 _BOUNDARY = re.compile(rb"[0-9A-Za-z'()+_,./:=? -]{1,70}")
 # Every byte is a character of it, so that the form's reader loses nothing and we can tell what is no UTF-8.
@@ -153,7 +154,8 @@ def _single(name: str, parts: list[Any]) -> Any:
 
 def _list_of(name: str, parts: list[Any]) -> list[Any]:
     """Return a list's items: one part each, or one part that holds them all as JSON."""
-    if len(parts) == 1:
+    # A single file of a list is that file, and not its items as JSON.
+    if len(parts) == 1 and not (isinstance(parts[0], bytes) and is_picture(parts[0])):
         try:
             data = parts[0] if isinstance(parts[0], bytes) else parts[0].encode()
             decoded = _decode_json(data, name)

@@ -7,7 +7,7 @@ is drawn. Cancelling the stream cancels the call that is under way; the deadline
 from __future__ import annotations
 
 import time
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Mapping
 from contextlib import aclosing
 from dataclasses import dataclass, field
 
@@ -46,11 +46,11 @@ class _Clock:
         self.started = now
 
 
-async def draw(call: Call, request: generator.GenerateRequest) -> Work:
-    """Draw pictures from words. Raises LikenessError."""
+async def draw(call: Call, request: generator.GenerateRequest, *, names: Mapping[str, str] | None = None) -> Work:
+    """Draw pictures from words. Raises LikenessError; ``names`` are the body's own of its fields, by the protos'."""
     clock = _Clock()
     finished: Finished | None = None
-    async with aclosing(_drawing(call, request)) as events:
+    async with aclosing(_drawing(call, request, names)) as events:
         async for event in events:
             if isinstance(event, GeneratedPicture):
                 yield PictureReady(event.index, event.picture, event.seed)
@@ -77,7 +77,6 @@ async def swap(call: Call, request: faceswap.SwapRequest) -> Work:
 
 async def portrait(
     call: Call,
-    detect: faceswap.DetectFacesRequest,
     generate: generator.GenerateRequest,
     swap_template: faceswap.SwapRequest,
     check_reference: ReferenceCheck,
@@ -91,7 +90,7 @@ async def portrait(
     """
     clock = _Clock()
     # Nothing is told before: a reference that will not do is refused with the status that is its own.
-    await check_reference(call.client, call.metadata, call.deadline, detect, swap_template)
+    await check_reference(call.client, call.metadata, call.deadline, swap_template)
     clock.lap(Stage.REFERENCE)
     finished: Finished | None = None
     async with aclosing(_drawing(call, generate)) as events:
@@ -111,13 +110,15 @@ async def portrait(
     yield WorkFinished(finished, clock.seconds)
 
 
-async def _drawing(call: Call, request: generator.GenerateRequest) -> AsyncGenerator[GenerationEvent, None]:
+async def _drawing(
+    call: Call, request: generator.GenerateRequest, names: Mapping[str, str] | None = None
+) -> AsyncGenerator[GenerationEvent, None]:
     try:
         async with aclosing(call.client.send_generate(request, call.deadline.options(call.metadata))) as events:
             async for event in events:
                 yield event
     except LikenessError as error:
-        raise in_rest_names(error) from error
+        raise in_rest_names(error, names) from error
 
 
 async def _swap_into(call: Call, drawn: GeneratedPicture, template: faceswap.SwapRequest) -> SwapResult:

@@ -6,7 +6,7 @@ from collections.abc import AsyncGenerator, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 
-from likeness.results import Finished, Picture, Queued, Started, Step, SwapResult
+from likeness.results import Finished, Picture, Preview, Queued, Started, Step, SwapResult
 
 
 class Stage(StrEnum):
@@ -22,7 +22,7 @@ class Progress:
     """The work goes on."""
 
     stage: Stage
-    event: Queued | Started | Step
+    event: Queued | Started | Step | Preview
 
 
 @dataclass(frozen=True)

@@ -19,9 +19,11 @@ from gateway.deadline import TIMEOUT_HEADER, Deadline, timeout_seconds
 from gateway.delivery import Delivery, deliver
 from gateway.events import Work
 from gateway.images import MAX_IMAGE_BYTES, image_input
+from gateway.models import ReferenceBody, SwapFields
 from gateway.negotiation import MEDIA_TYPES, Accepted, negotiate
 from gateway.reference import ReferenceCheck
 from gateway.settings import GatewaySettings
+from gateway.swap_translation import SwapPictures, check_swap
 from likeness.client import AsyncClient
 from likeness.common.v1 import image_pb2
 from likeness.errors import NotAcceptable
@@ -94,6 +96,23 @@ class Exchange:
 
         work = image_input(value, field, fetch)
         return await while_connected(self.request.receive, self.gateway.lifecycle, work)
+
+    async def swap_pictures(self, body: SwapFields, deadline: Deadline) -> SwapPictures:
+        """Return the pictures of a swap's body but for its target. Raises InvalidRequest, image and fetch errors."""
+        check_swap(body)
+
+        async def read(value: str | bytes | None, field: str) -> image_pb2.ImageInput | None:
+            return None if value is None else await self.image(value, field, deadline)
+
+        references = []
+        for number, item in enumerate(body.references):
+            value, suffix = (item.image, ".image") if isinstance(item, ReferenceBody) else (item, "")
+            references.append(await read(value, f"references[{number}]{suffix}"))
+        return SwapPictures(
+            await read(body.reference_image, "reference_image"),
+            tuple(references),
+            await read(body.match_image, "match_image"),
+        )
 
     async def deliver(self, work: Work) -> Response:
         """Run the work and return its answer. Raises LikenessError."""

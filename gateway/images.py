@@ -55,7 +55,8 @@ def decode_text(text: str, field: str) -> bytes:
         media_type = header[len("data:") :].partition(";")[0]
         if not media_type.startswith("image/"):
             raise ImageFormatUnsupported(
-                "the data URL does not say that it is a picture; it must be image/jpeg, image/png or image/webp",
+                "the data URL does not say that it is a picture; it must be image/jpeg, image/png, image/webp, "
+                "image/avif or image/heic",
                 field=field,
             )
     else:
@@ -75,19 +76,25 @@ def decode_text(text: str, field: str) -> bytes:
 
 
 def checked(data: bytes, field: str) -> bytes:
-    """Return the file when its size and first bytes are those of a JPEG, PNG or WebP. Raises the image errors."""
+    """Return the file when its size and first bytes are those of a format that is taken. Raises the image errors."""
     if not data:
         raise ImageEmpty("the picture is empty", field=field)
     if len(data) > MAX_IMAGE_BYTES:
         raise _too_large(field)
-    known = data.startswith((b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n")) or (
-        data.startswith(b"RIFF") and data[8:12] == b"WEBP"
-    )
-    if not known:
+    if not is_picture(data):
         raise ImageFormatUnsupported(
-            "the file is not a JPEG, PNG or WebP picture; these are the formats that are taken", field=field
+            "the file is not a JPEG, PNG, WebP, AVIF or HEIC picture; these are the formats that are taken", field=field
         )
     return data
+
+
+def is_picture(data: bytes) -> bool:
+    """Tell whether a file's first bytes are those of a JPEG, PNG, WebP, AVIF or HEIC."""
+    return (
+        data.startswith((b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n"))
+        or (data.startswith(b"RIFF") and data[8:12] == b"WEBP")
+        or (data[4:8] == b"ftyp" and data[8:11] in (b"avi", b"hei", b"hev", b"mif", b"msf"))
+    )
 
 
 def _too_large(field: str) -> ImageTooLarge:

@@ -10,8 +10,14 @@ from fastapi.openapi.utils import get_openapi
 from pydantic import BaseModel
 from pydantic.json_schema import models_json_schema
 
-from gateway.answer_models import AnswerDocument, ProblemDocument
-from gateway.models import DrawBody, FastPortraitBody, PortraitBody, SwapBody
+from gateway.answer_models import (
+    AnswerDocument,
+    FaceModelBuildDocument,
+    FaceModelListDocument,
+    ProblemDocument,
+)
+from gateway.loras import LoraDrawBody, LoraFileBody, LoraListDocument, LoraRemovalDocument, RegisteredLoraDocument
+from gateway.models import DrawBody, FaceModelBody, FastPortraitBody, PortraitBody, SwapBody
 from likeness.errors import ERRORS, PROBLEM_MEDIA_TYPE, LikenessError, problem
 
 TITLE = "Likeness"
@@ -20,48 +26,84 @@ put in.
 
 **Answers** are JSON; a client that accepts `image/png`, `image/jpeg` or `image/webp` gets the picture itself, with
 its facts in `X-Likeness-*` headers; one that accepts `text/event-stream` gets events while the work runs: `queued`,
-`started`, `step`, `image`, and last `finished` or `error`.
+`started`, `step`, `preview`, `image`, and last `finished` or `error`.
 
 **Bodies** are JSON or `multipart/form-data`. Every call may carry `X-Request-Id`, `X-Tenant-Id`, `Idempotency-Key`,
 `traceparent` and `X-Timeout-Seconds`.
 
 **Errors** are `application/problem+json` with a `reason` for programs and, where one is at fault, the `field`.
 """
-BODIES: tuple[type[BaseModel], ...] = (DrawBody, PortraitBody, FastPortraitBody, SwapBody)
+BODIES: tuple[type[BaseModel], ...] = (
+    DrawBody,
+    PortraitBody,
+    FastPortraitBody,
+    SwapBody,
+    FaceModelBody,
+    LoraDrawBody,
+    LoraFileBody,
+)
+DOCUMENTS: tuple[type[BaseModel], ...] = (
+    AnswerDocument,
+    FaceModelBuildDocument,
+    FaceModelListDocument,
+    RegisteredLoraDocument,
+    LoraListDocument,
+    LoraRemovalDocument,
+    ProblemDocument,
+)
 _TEMPLATE = "#/components/schemas/{model}"
-_IMAGE_FIELDS = ("reference_image", "target_image")
+_IMAGE_FIELDS = ("reference_image", "target_image", "match_image")
+_IMAGE_LISTS = ("references", "images")
+_IMAGE_FILE = {
+    "type": "string",
+    "format": "binary",
+    "description": "A JPEG, PNG, WebP, AVIF or HEIC file of one frame, at most 20 MiB and 40 megapixels.",
+}
 # What cannot come from a route that answers with pictures.
 _ELSEWHERE = {"NOT_FOUND", "METHOD_NOT_ALLOWED", "UNAUTHENTICATED", "PERMISSION_DENIED", "CONFLICT", "RATE_LIMITED"}
 
 
 def post_documentation(body: type[BaseModel]) -> dict[str, Any]:
     """Return the keyword arguments that document a route with this body."""
-    name = body.__name__
     return {
         "response_model": None,
-        "openapi_extra": {
-            "requestBody": {
-                "required": True,
-                "content": {
-                    "application/json": {"schema": _reference(name)},
-                    "multipart/form-data": {"schema": _reference(f"{name}Form")},
-                },
-            },
-            "parameters": [
-                {
-                    "name": header,
-                    "in": "header",
-                    "required": False,
-                    "description": description,
-                    "schema": {"type": "string"},
-                }
-                for header, description in (
-                    ("X-Request-Id", "Names the call in logs and answers; one is made when it is missing."),
-                    ("X-Timeout-Seconds", "The answer is wanted within so many seconds."),
-                )
-            ],
-        },
+        "openapi_extra": body_documentation(body),
         "responses": {200: _success(), **error_responses()},
+    }
+
+
+def body_documentation(body: type[BaseModel]) -> dict[str, Any]:
+    """Return the part of a route's OpenAPI entry that tells its body and its headers."""
+    name = body.__name__
+    return {
+        "requestBody": {
+            "required": True,
+            "content": {
+                "application/json": {"schema": _reference(name)},
+                "multipart/form-data": {"schema": _reference(f"{name}Form")},
+            },
+        },
+        "parameters": [
+            {
+                "name": header,
+                "in": "header",
+                "required": False,
+                "description": description,
+                "schema": {"type": "string"},
+            }
+            for header, description in (
+                ("X-Request-Id", "Names the call in logs and answers; one is made when it is missing."),
+                ("X-Timeout-Seconds", "The answer is wanted within so many seconds."),
+            )
+        ],
+    }
+
+
+def document_answer(document: type[BaseModel]) -> dict[str, Any]:
+    """Return the documentation of an answer that is one of the documents in `DOCUMENTS`."""
+    return {
+        "description": (document.__doc__ or "").split("\n")[0],
+        "content": {"application/json": {"schema": _reference(document.__name__)}},
     }
 
 
@@ -133,7 +175,7 @@ def build(app: FastAPI) -> dict[str, Any]:
     """Return the OpenAPI document of the app, with the schemas of bodies and answers."""
     document = get_openapi(title=TITLE, version=app.version, description=DESCRIPTION, routes=app.routes)
     models: list[tuple[type[BaseModel], Any]] = [(body, "validation") for body in BODIES]
-    models += [(AnswerDocument, "serialization"), (ProblemDocument, "serialization")]
+    models += [(document_model, "serialization") for document_model in DOCUMENTS]
     _, definitions = models_json_schema(models, ref_template=_TEMPLATE)
     schemas: dict[str, Any] = definitions["$defs"]
     for body in BODIES:
@@ -148,9 +190,10 @@ def _form_schema(schema: dict[str, Any]) -> dict[str, Any]:
     form["properties"] = dict(schema["properties"])
     for name in _IMAGE_FIELDS:
         if name in form["properties"]:
-            form["properties"][name] = {
-                "type": "string",
-                "format": "binary",
-                "description": "A JPEG, PNG or WebP file of one frame, at most 20 MiB and 40 megapixels.",
-            }
+            form["properties"][name] = _IMAGE_FILE
+    if "file" in form["properties"]:
+        form["properties"]["file"] = {"type": "string", "format": "binary", "description": "A safetensors file."}
+    for name in _IMAGE_LISTS:
+        if name in form["properties"]:
+            form["properties"][name] = {**schema["properties"][name], "items": _IMAGE_FILE}
     return form

@@ -9,12 +9,11 @@ from google.protobuf.message import Message
 
 from core.runtime.validation import validate
 from gateway.errors import in_rest_names, violations_error
-from gateway.models import DrawingFields, ReferenceFields, SwapBody
+from gateway.models import DrawingFields
 from gateway.negotiation import Accepted, AnswerKind
-from likeness._requests import FORMATS, ORDERS
+from likeness._requests import FORMATS, PRIORITIES
 from likeness.common.v1 import image_pb2
 from likeness.errors import InvalidRequest
-from likeness.faceswap.v1 import faceswap_service_pb2 as faceswap
 from likeness.generator.v1 import generator_service_pb2 as generator
 from likeness.results import ImageFormat
 
@@ -43,7 +42,7 @@ def output(body: Any, accepted: Accepted) -> image_pb2.ImageOutput:
     if accepted.kind is AnswerKind.IMAGE and body.store:
         raise InvalidRequest("an answer that is the picture itself is not stored; accept JSON", field="store")
     message = image_pb2.ImageOutput(format=FORMATS[wanted or accepted.image_format or ImageFormat.PNG])
-    _fill(message, {"quality": body.quality, "store": body.store}, {"quality": "quality"})
+    fill(message, {"quality": body.quality, "store": body.store}, {"quality": "quality"})
     return message
 
 
@@ -53,7 +52,11 @@ def generate_request(
     """Return the checked message of a drawing. Raises InvalidRequest."""
     if accepted.kind is AnswerKind.IMAGE and (body.n or 1) != 1:
         raise InvalidRequest("an answer that is the picture itself holds one; accept JSON for more", field="n")
-    message = generator.GenerateRequest(output=picture)
+    if body.preview_every and accepted.kind is not AnswerKind.EVENTS:
+        raise InvalidRequest(
+            "previews come as events; accept text/event-stream, or leave it out", field="preview_every"
+        )
+    message = generator.GenerateRequest(output=picture, priority=PRIORITIES[body.priority])
     values = {
         "prompt": body.prompt,
         "negative_prompt": body.negative_prompt,
@@ -66,70 +69,17 @@ def generate_request(
         "steps": body.steps,
         "true_cfg_scale": body.true_cfg_scale,
         "trigger_word": body.trigger_word,
+        "preview_every": body.preview_every,
     }
-    _fill(message, values)
+    fill(message, values)
     for index, lora in enumerate(body.loras[:100]):
         values = {"lora_id": lora.lora_id, "version": lora.version, "strength": lora.strength}
-        _fill(message.loras.add(), values, prefix=f"loras[{index}].")
+        fill(message.loras.add(), values, prefix=f"loras[{index}].")
     check(message)
     return message
 
 
-def swap_request(
-    body: SwapBody,
-    *,
-    reference: image_pb2.ImageInput,
-    target: image_pb2.ImageInput,
-    picture: image_pb2.ImageOutput,
-) -> faceswap.SwapRequest:
-    """Return the checked message of a swap. Raises InvalidRequest."""
-    message = _swap(body, reference, picture)
-    message.target_image.CopyFrom(target)
-    message.target_order = ORDERS[body.target_order]
-    try:
-        message.target_face_indexes.extend(body.target_face_indexes)
-    except ValueError:
-        raise InvalidRequest("an index is out of range", field="target_face_indexes") from None
-    check(message)
-    return message
-
-
-def swap_template(
-    body: ReferenceFields, *, reference: image_pb2.ImageInput, picture: image_pb2.ImageOutput
-) -> faceswap.SwapRequest:
-    """Return the checked message of a swap whose target is still to be drawn. Raises InvalidRequest."""
-    message = _swap(body, reference, picture)
-    message.target_image.data = b"?"
-    check(message)
-    message.ClearField("target_image")
-    return message
-
-
-def _swap(
-    body: ReferenceFields, reference: image_pb2.ImageInput, picture: image_pb2.ImageOutput
-) -> faceswap.SwapRequest:
-    message = faceswap.SwapRequest(reference_image=reference, output=picture)
-    values = {
-        "reference_face_index": body.reference_face_index,
-        "restore_face": body.restore_face,
-        "engine": body.engine,
-        "min_score": body.min_score,
-    }
-    _fill(message, values)
-    return message
-
-
-def detect_request(body: ReferenceFields, reference: image_pb2.ImageInput) -> faceswap.DetectFacesRequest:
-    """Return the checked message that asks for the reference's faces. Raises InvalidRequest."""
-    message = faceswap.DetectFacesRequest(image=reference)
-    _fill(message, {"min_score": body.min_score})
-    check(message, {"image": "reference_image"})
-    return message
-
-
-def _fill(
-    message: Message, values: Mapping[str, Any], names: Mapping[str, str] = NO_NAMES, *, prefix: str = ""
-) -> None:
+def fill(message: Message, values: Mapping[str, Any], names: Mapping[str, str] = NO_NAMES, *, prefix: str = "") -> None:
     """Set the fields that are not None. Raises InvalidRequest for a number that its field cannot hold."""
     for name, value in values.items():
         if value is None:

@@ -15,12 +15,13 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from likeness._requests import Reference
     from likeness.calls import CallOptions
     from likeness.channel import ChannelOptions
     from likeness.client import AsyncClient
     from likeness.errors import LikenessError
     from likeness.metadata import CallMetadata
-    from likeness.results import FaceOrder, ImageFormat, LoraUse
+    from likeness.results import FaceOrder, ImageFormat, LoraUse, Priority
     from likeness.sync import Client
 
 __all__ = [
@@ -33,6 +34,8 @@ __all__ = [
     "ImageFormat",
     "LikenessError",
     "LoraUse",
+    "Priority",
+    "Reference",
 ]
 
 _MODULES = {
@@ -45,6 +48,8 @@ _MODULES = {
     "ImageFormat": "likeness.results",
     "LikenessError": "likeness.errors",
     "LoraUse": "likeness.results",
+    "Priority": "likeness.results",
+    "Reference": "likeness._requests",
 }
 
 

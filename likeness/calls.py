@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, AsyncIterator
 from dataclasses import dataclass
 from typing import Generic, TypeVar
 
@@ -59,6 +59,21 @@ class UnaryCall(Generic[Request, Response]):
         """Call it. Raises LikenessError; cancelling the task cancels the call on the server."""
         try:
             return await self.method(request, timeout=options.timeout_seconds, metadata=options.pairs())
+        except grpc.RpcError as error:
+            raise domain_error(error, self.service) from error
+
+
+@dataclass(frozen=True)
+class UploadCall(Generic[Request, Response]):
+    """A method that takes its request in parts and has one answer."""
+
+    method: grpc.aio.StreamUnaryMultiCallable[Request, Response]
+    service: str
+
+    async def __call__(self, requests: AsyncIterator[Request], options: CallOptions) -> Response:
+        """Call it. Raises LikenessError; cancelling the task cancels the call on the server."""
+        try:
+            return await self.method(requests, timeout=options.timeout_seconds, metadata=options.pairs())
         except grpc.RpcError as error:
             raise domain_error(error, self.service) from error
 

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import asyncio
 import inspect
-from collections.abc import AsyncGenerator, Awaitable, Callable
+from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 from contextlib import aclosing
 from dataclasses import replace
 from types import TracebackType
@@ -23,6 +23,7 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from likeness import _convert as convert
 from likeness import _requests as requests
+from likeness._lora_calls import LoraCalls, LoraSource
 from likeness._requests import ImageSource
 from likeness.calls import CallOptions, StreamCall, UnaryCall
 from likeness.channel import (
@@ -32,10 +33,14 @@ from likeness.channel import (
     open_channel,
 )
 from likeness.errors import Internal, LikenessError
+from likeness.face_models import FaceModel, FaceModelBuild, FaceModelPage
+from likeness.faceswap.v1 import face_model_service_pb2 as models
+from likeness.faceswap.v1 import face_model_service_pb2_grpc as face_model_grpc
 from likeness.faceswap.v1 import faceswap_service_pb2 as faceswap
 from likeness.faceswap.v1 import faceswap_service_pb2_grpc as faceswap_grpc
 from likeness.generator.v1 import generator_service_pb2 as generator
 from likeness.generator.v1 import generator_service_pb2_grpc as generator_grpc
+from likeness.loras import Lora, LoraPage
 from likeness.results import (
     Comparison,
     Faces,
@@ -77,6 +82,7 @@ class AsyncClient:
         self._generate: StreamCall[generator.GenerateRequest, generator.GenerateResponse] = StreamCall(
             generators.Generate, "generator"
         )
+        self._loras = LoraCalls(generator_channel)
         self._generator_capabilities: UnaryCall[generator.GetCapabilitiesRequest, generator.GetCapabilitiesResponse] = (
             UnaryCall(generators.GetCapabilities, "generator")
         )
@@ -86,6 +92,19 @@ class AsyncClient:
         self._swap: UnaryCall[faceswap.SwapRequest, faceswap.SwapResponse] = UnaryCall(faceswaps.Swap, "faceswap")
         self._compare: UnaryCall[faceswap.CompareFacesRequest, faceswap.CompareFacesResponse] = UnaryCall(
             faceswaps.CompareFaces, "faceswap"
+        )
+        stored: Any = face_model_grpc.FaceModelServiceStub(faceswap_channel)
+        self._build_face_model: UnaryCall[models.BuildFaceModelRequest, models.BuildFaceModelResponse] = UnaryCall(
+            stored.BuildFaceModel, "faceswap"
+        )
+        self._list_face_models: UnaryCall[models.ListFaceModelsRequest, models.ListFaceModelsResponse] = UnaryCall(
+            stored.ListFaceModels, "faceswap"
+        )
+        self._get_face_model: UnaryCall[models.GetFaceModelRequest, models.GetFaceModelResponse] = UnaryCall(
+            stored.GetFaceModel, "faceswap"
+        )
+        self._delete_face_model: UnaryCall[models.DeleteFaceModelRequest, models.DeleteFaceModelResponse] = UnaryCall(
+            stored.DeleteFaceModel, "faceswap"
         )
         self._faceswap_capabilities: UnaryCall[faceswap.GetCapabilitiesRequest, faceswap.GetCapabilitiesResponse] = (
             UnaryCall(faceswaps.GetCapabilities, "faceswap")
@@ -151,8 +170,9 @@ class AsyncClient:
         """Draw one or more pictures from words, 1–4,000 characters.
 
         ``arguments``: negative_prompt, mode ("full", "fast"), aspect_ratio ("9:16" …) or width and height in
-        pixels, seed, count (1–8), steps (1–100), true_cfg_scale (1–20), loras, trigger_word, output_format,
-        quality (1–100) and store. The deployment's own default stands for what is left out.
+        pixels, seed, count (1–8), steps (1–100), true_cfg_scale (1–20), loras, trigger_word, priority, preview_every
+        (steps from one `Preview` to the next; 0 for none), output_format, quality (1–100) and store. The deployment's
+        own default stands for what is left out.
         Raises LikenessError.
         """
         pictures: list[GeneratedPicture] = []
@@ -185,7 +205,11 @@ class AsyncClient:
         timeout_seconds: float | None = None,
         **arguments: Any,
     ) -> Faces:
-        """Find the faces of a picture. ``arguments``: min_score (0.1–0.99) and order. Raises LikenessError."""
+        """Find the faces of a picture.
+
+        ``arguments``: min_score (0.1–0.99), order, thorough (false), and drawing: the format in which to answer with
+        the picture and the faces drawn on it. Raises LikenessError.
+        """
         request = requests.detect_request(image, **arguments)
         return await self.send_detect_faces(request, self._options(options, timeout_seconds))
 
@@ -196,16 +220,20 @@ class AsyncClient:
     async def swap(
         self,
         target_image: ImageSource,
-        reference_image: ImageSource,
+        reference_image: ImageSource | None = None,
         *,
         options: CallOptions | None = None,
         timeout_seconds: float | None = None,
         **arguments: Any,
     ) -> SwapResult:
-        """Put the face of a reference onto a target picture.
+        """Put the face of a reference, of a face model or of several references onto a target picture.
 
-        ``arguments``: target_face_indexes, target_order, reference_face_index, restore_face (true), engine,
-        min_score (0.1–0.99), output_format, quality (1–100) and store. Raises LikenessError.
+        ``arguments``: face_model_id or references (pictures and `Reference`) in place of ``reference_image``;
+        target_face_indexes or all_target_faces, target_order, target_gender, match_image, match_threshold (−1–1);
+        reference_face_index or reference_face_indexes, reference_order, reference_gender; pairing, swap_weight (0–1),
+        restore_face (true), restore_model, restore_visibility and restore_fidelity (0–1), engine, pixel_boost,
+        min_score (0.1–0.99), thorough (false), output_format, quality (1–100) and store.
+        Raises LikenessError.
         """
         request = requests.swap_request(target_image, reference_image, **arguments)
         return await self.send_swap(request, self._options(options, timeout_seconds))
@@ -217,12 +245,94 @@ class AsyncClient:
         *,
         options: CallOptions | None = None,
         timeout_seconds: float | None = None,
+        **arguments: Any,
     ) -> Comparison:
-        """Tell how alike the largest faces of two pictures are. Raises LikenessError."""
-        request = faceswap.CompareFacesRequest(
-            first_image=requests.image_input(first_image), second_image=requests.image_input(second_image)
-        )
+        """Tell how alike two faces are, the largest of each picture unless an index says which.
+
+        ``arguments``: first_face_index, second_face_index, order and min_score (0.1–0.99). Raises LikenessError.
+        """
+        request = requests.compare_request(first_image, second_image, **arguments)
         return convert.comparison(await self._compare(request, self._options(options, timeout_seconds)))
+
+    async def send_build_face_model(
+        self, request: models.BuildFaceModelRequest, options: CallOptions | None = None
+    ) -> FaceModelBuild:
+        """Send a message of the contract. Raises LikenessError."""
+        return convert.face_model_build(await self._build_face_model(request, options or self._default))
+
+    async def build_face_model(
+        self,
+        face_model_id: str,
+        images: Sequence[ImageSource],
+        *,
+        options: CallOptions | None = None,
+        timeout_seconds: float | None = None,
+        **arguments: Any,
+    ) -> FaceModelBuild:
+        """Build a face model from 1–20 photos of one person and keep it.
+
+        ``arguments``: average ("mean", "median"), min_score (0.1–0.99) and replace. Raises LikenessError.
+        """
+        request = requests.build_face_model_request(face_model_id, images, **arguments)
+        return await self.send_build_face_model(request, self._options(options, timeout_seconds))
+
+    async def list_face_models(
+        self,
+        *,
+        page_size: int = 0,
+        page_token: str = "",
+        options: CallOptions | None = None,
+        timeout_seconds: float | None = None,
+    ) -> FaceModelPage:
+        """Return a page of the face models, by name. Raises LikenessError."""
+        request = requests.list_face_models_request(page_size, page_token)
+        return convert.face_model_page(await self._list_face_models(request, self._options(options, timeout_seconds)))
+
+    async def get_face_model(
+        self, face_model_id: str, *, options: CallOptions | None = None, timeout_seconds: float | None = None
+    ) -> FaceModel:
+        """Describe a face model. Raises LikenessError."""
+        request = models.GetFaceModelRequest(face_model_id=face_model_id)
+        answer = await self._get_face_model(request, self._options(options, timeout_seconds))
+        return convert.face_model(answer.face_model)
+
+    async def delete_face_model(
+        self, face_model_id: str, *, options: CallOptions | None = None, timeout_seconds: float | None = None
+    ) -> None:
+        """Remove a face model. Raises LikenessError."""
+        request = models.DeleteFaceModelRequest(face_model_id=face_model_id)
+        await self._delete_face_model(request, self._options(options, timeout_seconds))
+
+    async def register_lora(
+        self,
+        lora_id: str,
+        source: LoraSource,
+        *,
+        trigger_word: str = "",
+        options: CallOptions | None = None,
+        timeout_seconds: float | None = None,
+    ) -> Lora:
+        """Keep a LoRA's safetensors file as the next version of ``lora_id``: 1–64 characters of a-z, 0-9, _ and -.
+
+        The file is sent in parts, whatever its size. Raises LikenessError, and OSError when a path cannot be read.
+        """
+        return await self._loras.register(lora_id, source, trigger_word, self._options(options, timeout_seconds))
+
+    async def list_loras(
+        self, *, page_size: int = 0, page_token: str = "", options: CallOptions | None = None
+    ) -> LoraPage:
+        """Return a page of the LoRAs, each in its newest version; 100 a page when 0. Raises LikenessError."""
+        return await self._loras.list(page_size, page_token, options or self._default)
+
+    async def get_lora(self, lora_id: str, version: int = 0, *, options: CallOptions | None = None) -> Lora:
+        """Describe a version of a LoRA, the newest when 0. Raises LikenessError."""
+        return await self._loras.get(lora_id, version, options or self._default)
+
+    async def delete_lora(
+        self, lora_id: str, version: int = 0, *, options: CallOptions | None = None
+    ) -> tuple[int, ...]:
+        """Remove a version of a LoRA, or all when 0, and return which were removed. Raises LikenessError."""
+        return await self._loras.delete(lora_id, version, options or self._default)
 
     async def generator_capabilities(self, options: CallOptions | None = None) -> GeneratorCapabilities:
         """Tell what the generator can do. Raises LikenessError."""

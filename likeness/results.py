@@ -21,6 +21,16 @@ class ImageFormat(StrEnum):
         return f"image/{self.value}"
 
 
+class Priority(StrEnum):
+    """Which work goes first where several pieces wait; it does not change the pictures."""
+
+    HIGH = "high"
+    """Before the tenant's own other work: somebody waits for it."""
+    NORMAL = "normal"
+    LOW = "low"
+    """After everybody's other work: nobody waits for it."""
+
+
 class Gender(StrEnum):
     """Gender as the attribute network sees it; an estimate from looks."""
 
@@ -96,6 +106,20 @@ class Step:
 
 
 @dataclass(frozen=True)
+class Preview:
+    """What a picture is on its way to: small and rough."""
+
+    image_index: int
+    """Which picture of the request, from 0."""
+    step: int
+    """Which step has ended, from 1."""
+    total_steps: int
+    """How many steps this picture takes."""
+    picture: Picture
+    """A JPEG, at most 384 pixels along its longer side."""
+
+
+@dataclass(frozen=True)
 class GeneratedPicture:
     """One drawn picture."""
 
@@ -126,6 +150,14 @@ class ModelInfo:
     profile: str
     precision: str
     device: str
+    offload: str = ""
+    """What is kept in the main memory: ``none``, ``text_encoder`` or ``blocks``."""
+    compiled: bool = False
+    """Whether the model's blocks are compiled."""
+    step_cache: str = ""
+    """What lets a step reuse an earlier one's work; empty where every step is computed in full."""
+    guidance_device: str = ""
+    """The second device, which works on the negative prompt; empty where there is none."""
 
 
 @dataclass(frozen=True)
@@ -155,7 +187,7 @@ class Finished:
     loras: tuple[LoraUse, ...] = ()
 
 
-GenerationEvent = Queued | Started | Step | GeneratedPicture | Finished
+GenerationEvent = Queued | Started | Step | Preview | GeneratedPicture | Finished
 """One event of a drawing; the last one is `Finished`."""
 
 
@@ -211,6 +243,41 @@ class Faces:
     """Width of the upright picture in pixels."""
     height: int
     """Height of the upright picture in pixels."""
+    drawing: Picture | None = None
+    """The picture with the faces drawn on it, when it was asked for."""
+
+
+class SkipReason(StrEnum):
+    """Why a face of the target was left as it is."""
+
+    UNKNOWN = "unknown"
+    GENDER = "gender"
+    NO_MATCH = "no-match"
+    NOT_ASKED = "not-asked"
+    TOO_SMALL = "too-small"
+    TURNED_TOO_FAR = "turned-too-far"
+
+
+@dataclass(frozen=True)
+class SkippedFace:
+    """A face of the target that was left as it is."""
+
+    target_face_index: int
+    """Its place in `SwapResult.target_faces`."""
+    reason: SkipReason
+    detail: str
+    """The reason for a person, with the numbers."""
+    match_score: float | None = None
+    """Cosine to the face to match, −1 to 1; None when there was none."""
+
+
+@dataclass(frozen=True)
+class UsedReference:
+    """A reference of a swap."""
+
+    face: Face
+    face_model_id: str = ""
+    """Name of the face model; empty for a picture."""
 
 
 @dataclass(frozen=True)
@@ -226,6 +293,14 @@ class SwappedFace:
     pose_change_degrees: float | None
     mouth_openness_change: float | None
     eye_openness_change: float | None
+    mouth_curve_change: float | None = None
+    """After minus before: positive is more of a smile."""
+    reference_index: int = 0
+    """Place of the reference in `SwapResult.references`."""
+    match_score: float | None = None
+    """Cosine to the face to match before the swap, −1 to 1; None when there was none."""
+    restore_visibility: float | None = None
+    """How strongly the restored face shows, 0–1; None when it was not restored."""
 
 
 @dataclass(frozen=True)
@@ -250,6 +325,10 @@ class SwapResult:
     warnings: tuple[str, ...] = ()
     timings: Mapping[str, float] = field(default_factory=dict)
     """Seconds by stage: queue, decode, analyse, swap, score, encode, total."""
+    skipped: tuple[SkippedFace, ...] = ()
+    """The faces of the target that were left as they are, and why."""
+    references: tuple[UsedReference, ...] = ()
+    """Whom the request named, in its order."""
 
 
 @dataclass(frozen=True)
@@ -272,6 +351,8 @@ class Mode:
     distilled_lora: str
     adjustable: bool
     default_negative_prompt: str
+    step_cache: str = ""
+    """What lets a step reuse an earlier one's work; empty where every step is computed in full."""
 
 
 @dataclass(frozen=True)
@@ -297,6 +378,13 @@ class GeneratorCapabilities:
     max_count: int
     max_prompt_tokens: int
     queue_capacity: int
+    max_loras: int = 0
+    """Most LoRAs a request; 0 when the deployment keeps none."""
+    max_lora_rank: int = 0
+    max_total_lora_rank: int = 0
+    """What the ranks of a request's LoRAs, with that of the mode's own, may add up to."""
+    max_lora_bytes: int = 0
+    """Largest file of a LoRA."""
 
 
 @dataclass(frozen=True)
@@ -314,3 +402,9 @@ class FaceSwapCapabilities:
     queue_capacity: int
     max_reference_turn_degrees: float = 0.0
     """How far the reference may look past the camera, turn and nod together; 0 for no limit."""
+    content_check: bool = False
+    """Whether pictures and results are looked at by a content check."""
+    execution_provider: str = ""
+    """What runs the networks of the default engine, for example CUDAExecutionProvider."""
+    face_sizes: tuple[int, ...] = ()
+    """Sides in pixels at which the engine inswapper can draw a face."""

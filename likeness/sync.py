@@ -8,14 +8,17 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Sequence
 from types import TracebackType
 from typing import Any, Self, TypeVar
 
+from likeness._lora_calls import LoraSource
 from likeness._requests import ImageSource
 from likeness.calls import CallOptions
 from likeness.channel import DEFAULT_FACESWAP_ADDRESS, DEFAULT_GENERATOR_ADDRESS, ChannelOptions
 from likeness.client import AsyncClient
+from likeness.face_models import FaceModel, FaceModelBuild, FaceModelPage
+from likeness.loras import Lora, LoraPage
 from likeness.results import (
     Comparison,
     Faces,
@@ -99,13 +102,47 @@ class Client:
         """Find the faces of a picture; see `AsyncClient.detect_faces`."""
         return self._run(self._client.detect_faces(image, **arguments))
 
-    def swap(self, target_image: ImageSource, reference_image: ImageSource, **arguments: Any) -> SwapResult:
-        """Put the face of a reference onto a target picture; see `AsyncClient.swap`."""
+    def swap(
+        self, target_image: ImageSource, reference_image: ImageSource | None = None, **arguments: Any
+    ) -> SwapResult:
+        """Put a face onto a target picture; see `AsyncClient.swap`."""
         return self._run(self._client.swap(target_image, reference_image, **arguments))
 
     def compare_faces(self, first_image: ImageSource, second_image: ImageSource, **arguments: Any) -> Comparison:
         """Tell how alike two faces are; see `AsyncClient.compare_faces`."""
         return self._run(self._client.compare_faces(first_image, second_image, **arguments))
+
+    def build_face_model(self, face_model_id: str, images: Sequence[ImageSource], **arguments: Any) -> FaceModelBuild:
+        """Build a face model and keep it; see `AsyncClient.build_face_model`."""
+        return self._run(self._client.build_face_model(face_model_id, images, **arguments))
+
+    def list_face_models(self, **arguments: Any) -> FaceModelPage:
+        """Return a page of the face models; see `AsyncClient.list_face_models`."""
+        return self._run(self._client.list_face_models(**arguments))
+
+    def get_face_model(self, face_model_id: str, **arguments: Any) -> FaceModel:
+        """Describe a face model; see `AsyncClient.get_face_model`."""
+        return self._run(self._client.get_face_model(face_model_id, **arguments))
+
+    def delete_face_model(self, face_model_id: str, **arguments: Any) -> None:
+        """Remove a face model; see `AsyncClient.delete_face_model`."""
+        self._run(self._client.delete_face_model(face_model_id, **arguments))
+
+    def register_lora(self, lora_id: str, source: LoraSource, **arguments: Any) -> Lora:
+        """Keep a LoRA as the next version of its name; see `AsyncClient.register_lora`."""
+        return self._run(self._client.register_lora(lora_id, source, **arguments))
+
+    def list_loras(self, **arguments: Any) -> LoraPage:
+        """Return a page of the LoRAs; see `AsyncClient.list_loras`."""
+        return self._run(self._client.list_loras(**arguments))
+
+    def get_lora(self, lora_id: str, version: int = 0, **arguments: Any) -> Lora:
+        """Describe a version of a LoRA; see `AsyncClient.get_lora`."""
+        return self._run(self._client.get_lora(lora_id, version, **arguments))
+
+    def delete_lora(self, lora_id: str, version: int = 0, **arguments: Any) -> tuple[int, ...]:
+        """Remove a version of a LoRA, or all; see `AsyncClient.delete_lora`."""
+        return self._run(self._client.delete_lora(lora_id, version, **arguments))
 
     def generator_capabilities(self) -> GeneratorCapabilities:
         """Tell what the generator can do."""

@@ -1,6 +1,6 @@
 """The one face analyser: detection, mesh, pose, attributes, identity."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import Enum, auto
 from functools import cached_property
 from pathlib import Path
@@ -10,15 +10,22 @@ import numpy as np
 from core.faces.arrays import FloatArray, Image
 from core.faces.attributes import AttributeEstimator, FaceAttributes
 from core.faces.canonical import CanonicalFace, load_canonical_face
-from core.faces.detector import Detection, FaceDetector
+from core.faces.detector import Detection, FaceDetector, overlap
 from core.faces.embedding import FaceEmbedder, align, five_points, sharpness
-from core.faces.expression import eye_openness, mouth_openness
+from core.faces.expression import eye_openness, mouth_curve, mouth_openness
 from core.faces.mesh import FaceMesher, Mesh, crop_of_box
 from core.faces.pose import HeadPose, Placement, place_face
+from core.faces.search import FaceSearch
 from core.faces.weights import DEFAULT_FOLDER
 
 _ATTRIBUTE_MARGIN = 1.3
 _PRESENCE = 0.5
+_SURE_SCORE = 0.8
+_UNSURE_PRESENCE = 0.9
+"""What the mesh network has to say of a face that the detector is not sure of."""
+_AGAIN_MIN_SCORE = 0.5
+_SAME_MESH = 0.4
+"""Intersection over union from which two meshes are of one face."""
 
 
 class FaceOrder(Enum):
@@ -72,6 +79,11 @@ class Face:
         """Gap between the lids over the width of the eye, mean of both eyes."""
         return eye_openness(self.mesh.points)
 
+    @property
+    def mouth_curve(self) -> float:
+        """How far the mouth's corners are above the middle of its lips, over its width: positive for a smile."""
+        return mouth_curve(self.placement.normalise(self.mesh.points))
+
 
 def order_faces(faces: list[Face], order: FaceOrder) -> list[Face]:
     """Return the faces in `order`."""
@@ -96,7 +108,7 @@ class FaceAnalyser:
 
     def __init__(self, folder: Path = DEFAULT_FOLDER, threads: int = 1) -> None:
         """Load and verify the networks of `folder`, each with `threads` threads; raises ModelFileError."""
-        self._detector = FaceDetector(folder, threads)
+        self._search = FaceSearch(FaceDetector(folder, threads))
         self._mesher = FaceMesher(folder, threads)
         self._attributes = AttributeEstimator(folder, threads)
         self._embedder = FaceEmbedder(folder, threads)
@@ -109,18 +121,27 @@ class FaceAnalyser:
         min_score: float = 0.5,
         order: FaceOrder = FaceOrder.LARGE_TO_SMALL,
         attributes: bool = True,
+        thorough: bool = False,
     ) -> list[Face]:
         """Return the faces of an H×W×3 uint8 RGB picture in `order`; an empty list when there is none.
 
-        A detection in which the mesh network sees no face is left out.
+        A detection in which the mesh network sees no face is left out. When the plain look finds no face, the picture
+        is searched for ones that fill the frame, are turned, dark or small; with `thorough` it is searched in any case.
         """
-        faces = []
-        for detection in self._detector.detect(image, min_score):
-            crop = crop_of_box(detection.box, detection.key_points[0], detection.key_points[1])
-            mesh = self._mesher.fit(image, crop)
-            if mesh.presence >= _PRESENCE:
-                faces.append(self._describe(image, detection, mesh, attributes))
-        return order_faces(faces, order)
+        meshes: list[Mesh] = []
+
+        def accept(picture: Image, detection: Detection) -> Face | None:
+            mesh = self._mesh(picture, detection)
+            if mesh is None or any(overlap(mesh.box, other.box[None])[0] > _SAME_MESH for other in meshes):
+                return None
+            meshes.append(mesh)
+            return self._describe(picture, detection, mesh, attributes)
+
+        return order_faces(self._search.find(image, accept, min_score=min_score, thorough=thorough), order)
+
+    def embed(self, image: Image, points: FloatArray) -> FloatArray:
+        """Describe the face with 5×2 points (as `Face.landmarks`) of an H×W×3 uint8 picture, as `Face.embedding`."""
+        return self._embedder.embed(align(image, points))
 
     def analyse_again(self, image: Image, face: Face) -> Face | None:
         """Describe the face of a changed picture at the place where `face` was; None when no face is there any more.
@@ -131,19 +152,22 @@ class FaceAnalyser:
         margin = max(width, height)
         left, top = max(0, int(x - margin)), max(0, int(y - margin))
         part = image[top : max(top + 1, int(y + height + margin)), left : max(left + 1, int(x + width + margin))]
-        middle = face.detection.box[:2] + face.detection.box[2:] / 2
-        for found in self._detector.detect(part):
-            corner = np.array([left, top])
-            box = np.concatenate([found.box[:2] + corner, found.box[2:]])
-            detection = Detection(box, found.key_points + corner, found.score)
-            inside = abs(detection.box[:2] + detection.box[2:] / 2 - middle) < detection.box[2:] / 2
-            if not inside.all():
-                continue
-            crop = crop_of_box(detection.box, detection.key_points[0], detection.key_points[1])
-            mesh = self._mesher.fit(image, crop)
-            if mesh.presence >= _PRESENCE:
-                return self._describe(image, detection, mesh, attributes=False)
-        return None
+        corner = np.array([left, top])
+        middle = face.detection.box[:2] + face.detection.box[2:] / 2 - corner
+
+        def accept(picture: Image, found: Detection) -> Face | None:
+            away = abs(found.box[:2] + found.box[2:] / 2 - middle)
+            mesh = self._mesh(picture, found) if bool((away < found.box[2:] / 2).all()) else None
+            return None if mesh is None else self._describe(picture, found, mesh, attributes=False)
+
+        again = self._search.find(part, accept, min_score=_AGAIN_MIN_SCORE, thorough=False)
+        return _moved(again[0], corner) if again else None
+
+    def _mesh(self, image: Image, detection: Detection) -> Mesh | None:
+        crop = crop_of_box(detection.box, detection.key_points[0], detection.key_points[1])
+        mesh = self._mesher.fit(image, crop)
+        least = _PRESENCE if detection.score >= _SURE_SCORE else _UNSURE_PRESENCE
+        return mesh if mesh.presence >= least else None
 
     def _describe(self, image: Image, detection: Detection, mesh: Mesh, attributes: bool) -> Face:
         points = five_points(mesh)
@@ -158,3 +182,19 @@ class FaceAnalyser:
             sharpness=sharpness(aligned),
             attributes=self._attributes.estimate(image, crop) if attributes else None,
         )
+
+
+def _moved(face: Face, corner: FloatArray) -> Face:
+    """The face of a part of a picture in the coordinates of the picture; `corner` (x, y) is the part's."""
+    detection = face.detection
+    return replace(
+        face,
+        detection=Detection(
+            np.concatenate([detection.box[:2] + corner, detection.box[2:]]),
+            detection.key_points + corner,
+            detection.score,
+        ),
+        mesh=Mesh(face.mesh.points + np.append(corner, 0), face.mesh.presence),
+        placement=replace(face.placement, shift=face.placement.shift + np.append(corner, 0)),
+        landmarks=face.landmarks + corner,
+    )

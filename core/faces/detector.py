@@ -14,11 +14,10 @@ from core.faces.arrays import FloatArray, Image
 from core.faces.sessions import open_session
 from core.faces.weights import DEFAULT_FOLDER, FACE_DETECTION
 
-_INPUT = 192
+INPUT = 192
+"""Side of the square that the network sees, in pixels."""
 _CELLS = 48
 _IOU = 0.3
-_FRAME_FILLING = 0.35
-"""A picture without a face is looked at again with this margin on every side, relative to its longer side."""
 
 
 @dataclass(frozen=True)
@@ -33,43 +32,77 @@ class Detection:
     """0–1."""
 
 
-class FaceDetector:
-    """Finds faces. Safe to use from several threads."""
+@dataclass(frozen=True)
+class View:
+    """A part of a picture as the network sees it: `picture = (square − offset) · scale + origin`."""
 
-    def __init__(self, folder: Path = DEFAULT_FOLDER, threads: int = 1) -> None:
-        """Load the network from `folder`; raises ModelFileError."""
-        self._session = open_session(FACE_DETECTION, folder=folder, threads=threads)
-        rows, columns = np.mgrid[0:_CELLS, 0:_CELLS]
-        step = _INPUT / _CELLS
-        self._centres = np.stack([(columns + 0.5) * step, (rows + 0.5) * step], axis=-1).reshape(-1, 1, 2)
+    square: Image
+    """192×192×3 RGB."""
+    offset: FloatArray
+    """2: where the part's corner lies in the square, in the square's pixels."""
+    scale: FloatArray
+    """2: pixels of the picture for one of the square, across and down."""
+    origin: FloatArray
+    """2: where the part's corner lies in the picture, in pixels."""
 
-    def detect(self, image: Image, min_score: float = 0.5) -> list[Detection]:
-        """Return the faces of an H×W×3 uint8 RGB picture whose score is at least `min_score`, best first.
+    @classmethod
+    def of(cls, image: Image, *, margin: float = 0.0, origin: tuple[int, int] = (0, 0)) -> "View":
+        """Shrink a picture, or a part of one that begins at `origin`, to the middle of the square.
 
-        A face that fills the frame is missed by the network, so a picture without a face is tried a second time with
-        a margin of its own border pixels.
+        Without a margin the rest is black. With one, relative to the longer side, the border pixels are repeated.
         """
-        found = self._detect_at(image, 0, min_score)
-        if not found:
-            margin = round(_FRAME_FILLING * max(image.shape[:2]))
-            found = self._detect_at(image, margin, min_score)
-        return found
-
-    def _detect_at(self, image: Image, margin: int, min_score: float) -> list[Detection]:
         height, width = image.shape[:2]
-        side = max(height, width) + 2 * margin
-        scale = _INPUT / side
+        side = max(height, width) + 2 * round(margin * max(height, width))
+        scale = INPUT / side
         small = cv2.resize(
             image,
             (max(1, round(width * scale)), max(1, round(height * scale))),
             interpolation=cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR,
         )
-        left, top = (_INPUT - small.shape[1]) // 2, (_INPUT - small.shape[0]) // 2
+        left, top = (INPUT - small.shape[1]) // 2, (INPUT - small.shape[0]) // 2
         border = cv2.BORDER_REPLICATE if margin else cv2.BORDER_CONSTANT
         square = cv2.copyMakeBorder(
-            small, top, _INPUT - small.shape[0] - top, left, _INPUT - small.shape[1] - left, border
+            small, top, INPUT - small.shape[0] - top, left, INPUT - small.shape[1] - left, border
         )
-        tensor = square.astype(np.float32)[None] / 127.5 - 1.0
+        return cls(
+            square=np.asarray(square, dtype=np.uint8),
+            offset=np.array([left, top], dtype=np.float64),
+            scale=np.array([width / small.shape[1], height / small.shape[0]]),
+            origin=np.array(origin, dtype=np.float64),
+        )
+
+    def to_picture(self, found: Detection) -> Detection:
+        """Carry a detection in the square's pixels into the picture's."""
+        corner = (found.box[:2] - self.offset) * self.scale + self.origin
+        box = np.concatenate([corner, found.box[2:] * self.scale])
+        return Detection(box, (found.key_points - self.offset) * self.scale + self.origin, found.score)
+
+
+class FaceDetector:
+    """Finds faces that are upright or tilted by up to about 45°. Safe to use from several threads."""
+
+    def __init__(self, folder: Path = DEFAULT_FOLDER, threads: int = 1) -> None:
+        """Load the network from `folder`; raises ModelFileError."""
+        self._session = open_session(FACE_DETECTION, folder=folder, threads=threads)
+        rows, columns = np.mgrid[0:_CELLS, 0:_CELLS]
+        step = INPUT / _CELLS
+        self._centres = np.stack([(columns + 0.5) * step, (rows + 0.5) * step], axis=-1).reshape(-1, 1, 2)
+
+    def detect(self, image: Image, min_score: float = 0.5) -> list[Detection]:
+        """Return the faces of an H×W×3 uint8 RGB picture whose score is at least `min_score`, best first."""
+        return self.detect_in(View.of(image), min_score)
+
+    def detect_in(self, view: View, min_score: float, quarter_turns: int = 0) -> list[Detection]:
+        """Return the faces of a view in the picture's pixels, best first.
+
+        The network sees the square turned by `quarter_turns` counter-clockwise; what it finds is turned back.
+        """
+        found = self.detect_square(np.rot90(view.square, quarter_turns), min_score)
+        return [view.to_picture(turn_back(detection, quarter_turns, INPUT)) for detection in found]
+
+    def detect_square(self, square: Image, min_score: float) -> list[Detection]:
+        """Return the faces of a 192×192×3 uint8 RGB picture in its own pixels, best first."""
+        tensor = square.astype(np.float32, order="C")[None] / 127.5 - 1.0
         regressors, logits = self._session.run(None, {"input": tensor})
         scores = 1.0 / (1.0 + np.exp(-np.clip(logits[0, :, 0], -50, 50)))
         keep = scores >= min_score
@@ -77,11 +110,26 @@ class FaceDetector:
         centres = self._centres[keep]
         size = np.abs(values[:, 1])
         corner = values[:, 0] + centres[:, 0] - size / 2
-        points = values[:, 2:] + centres
-        to_picture = np.array([width / small.shape[1], height / small.shape[0]])
-        offset = np.array([left, top])
-        boxes = np.concatenate([(corner - offset) * to_picture, size * to_picture], axis=1)
-        return _weighted_suppression(boxes, (points - offset) * to_picture, scores[keep])
+        return _weighted_suppression(np.concatenate([corner, size], axis=1), values[:, 2:] + centres, scores[keep])
+
+
+def turn_back(found: Detection, quarter_turns: int, side: float) -> Detection:
+    """Undo a counter-clockwise turn of the square of that side in which a face was detected."""
+    points = np.concatenate([found.key_points, (found.box[:2] + found.box[2:] / 2)[None]])
+    size = found.box[2:]
+    for _ in range(quarter_turns % 4):
+        points = np.stack([side - points[:, 1], points[:, 0]], axis=1)
+        size = size[::-1]
+    return Detection(np.concatenate([points[-1] - size / 2, size]), points[:-1], found.score)
+
+
+def merge(detections: list[Detection]) -> list[Detection]:
+    """Return the detections without those that overlap a better one, best first."""
+    kept: list[Detection] = []
+    for found in sorted(detections, key=lambda detection: -detection.score):
+        if not kept or overlap(found.box, np.stack([better.box for better in kept])).max() <= _IOU:
+            kept.append(found)
+    return kept
 
 
 def _weighted_suppression(boxes: FloatArray, points: FloatArray, scores: FloatArray) -> list[Detection]:
@@ -92,7 +140,7 @@ def _weighted_suppression(boxes: FloatArray, points: FloatArray, scores: FloatAr
     for best in range(len(scores)):
         if not left[best]:
             continue
-        group = left & (_overlap(boxes[best], boxes) > _IOU)
+        group = left & (overlap(boxes[best], boxes) > _IOU)
         group[best] = True
         left &= ~group
         weights = scores[group] / scores[group].sum()
@@ -106,7 +154,7 @@ def _weighted_suppression(boxes: FloatArray, points: FloatArray, scores: FloatAr
     return found
 
 
-def _overlap(box: FloatArray, boxes: FloatArray) -> FloatArray:
+def overlap(box: FloatArray, boxes: FloatArray) -> FloatArray:
     """Intersection over union of one box with N boxes (x, y, width, height)."""
     low = np.maximum(box[:2], boxes[:, :2])
     high = np.minimum(box[:2] + box[2:], boxes[:, :2] + boxes[:, 2:])

@@ -1,4 +1,4 @@
-"""How far a face's mouth and eyes are open."""
+"""How far a face's mouth and eyes are open, and how the mouth is bent."""
 
 from collections.abc import Sequence
 
@@ -27,3 +27,15 @@ def eye_openness(points: FloatArray) -> float:
     right = opening(points, landmarks.RIGHT_LIDS, landmarks.RIGHT_EYE_CORNERS)
     left = opening(points, landmarks.LEFT_LIDS, landmarks.LEFT_EYE_CORNERS)
     return (right + left) / 2
+
+
+def mouth_curve(points: FloatArray) -> float:
+    """How far the mouth's corners are above the middle of its lips, over the width of the mouth.
+
+    Positive for a smile, negative for corners that hang. `points` is 468×3 in the canonical, frontal frame
+    (`Placement.normalise`), so a nod of the head does not count as a smile.
+    """
+    corners = points[[landmarks.MOUTH_RIGHT, landmarks.MOUTH_LEFT]]
+    middle = points[list(landmarks.LIPS_MIDDLE)].mean(axis=0)
+    width = max(float(np.linalg.norm(corners[0] - corners[1])), 1e-9)
+    return float(middle[1] - corners[:, 1].mean()) / width

@@ -76,6 +76,8 @@ MOUTH_RIGHT = 61
 MOUTH_LEFT = 291
 LIP_UPPER = 13
 LIP_LOWER = 14
+LIPS_MIDDLE = (0, 13, 14, 17)
+"""Upper lip's outer and inner edge, lower lip's inner and outer edge, all in the middle of the mouth."""
 RIGHT_EYE_CORNERS = (33, 133)
 LEFT_EYE_CORNERS = (263, 362)
 RIGHT_LIDS = ((160, 144), (159, 145), (158, 153))

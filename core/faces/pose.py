@@ -13,18 +13,22 @@ from core.faces.landmarks import RIGID
 
 @dataclass(frozen=True)
 class HeadPose:
-    """Rotation of a head in degrees."""
+    """Rotation of a head in degrees: first the nod, then the turn, then the tilt in the plane of the picture.
+
+    So turning a picture adds to the roll alone, and mirroring it changes the signs of yaw and roll alone.
+    """
 
     yaw: float
-    """Positive when the nose points to the picture's right."""
+    """−90 to 90: positive when the nose points to the picture's right once the roll is undone."""
     pitch: float
-    """Positive when the nose points down."""
+    """−180 to 180: positive when the nose points to the chin's side."""
     roll: float
-    """Positive when the head leans clockwise in the picture."""
+    """−180 to 180: positive when the head leans clockwise in the picture; ±180 is upside down."""
 
     def largest_difference(self, other: "HeadPose") -> float:
-        """The largest difference of the three angles, in degrees."""
-        return max(abs(self.yaw - other.yaw), abs(self.pitch - other.pitch), abs(self.roll - other.roll))
+        """The largest difference of the three angles, in degrees; rolls of 179 and −179 differ by 2."""
+        roll = (self.roll - other.roll + 180) % 360 - 180
+        return max(abs(self.yaw - other.yaw), abs(self.pitch - other.pitch), abs(roll))
 
 
 @dataclass(frozen=True)
@@ -49,12 +53,10 @@ class Placement:
     @property
     def pose(self) -> HeadPose:
         """The rotation as angles."""
-        forward = -self.rotation[:, 2]
-        yaw = np.degrees(np.arctan2(forward[0], -forward[2]))
-        pitch = np.degrees(np.arcsin(np.clip(forward[1], -1.0, 1.0)))
-        upright = _rotation_y(-yaw) @ self.rotation
-        upright = _rotation_x(pitch) @ upright
-        roll = np.degrees(np.arctan2(upright[1, 0], upright[0, 0]))
+        across, down = self.rotation[:, 0], self.rotation[2]
+        roll = np.degrees(np.arctan2(across[1], across[0]))
+        yaw = np.degrees(np.arcsin(np.clip(down[0], -1.0, 1.0)))
+        pitch = np.degrees(np.arctan2(down[1], down[2]))
         return HeadPose(float(yaw), float(pitch), float(roll))
 
     @property
@@ -78,13 +80,3 @@ def similarity(source: FloatArray, target: FloatArray) -> Placement:
     rotation = u @ np.diag(sign) @ vt
     scale = float((d * sign).sum() / (a**2).sum())
     return Placement(rotation, scale, target_mean - scale * rotation @ source_mean)
-
-
-def _rotation_y(degrees: float) -> FloatArray:
-    c, s = np.cos(np.radians(degrees)), np.sin(np.radians(degrees))
-    return np.array([[c, 0, -s], [0, 1, 0], [s, 0, c]])
-
-
-def _rotation_x(degrees: float) -> FloatArray:
-    c, s = np.cos(np.radians(degrees)), np.sin(np.radians(degrees))
-    return np.array([[1, 0, 0], [0, c, s], [0, -s, c]])

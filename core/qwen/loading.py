@@ -2,29 +2,36 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 import torch
-from diffusers import QwenImagePipeline
-from huggingface_hub import hf_hub_download, snapshot_download
-from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
+from diffusers import QwenImageEditPlusPipeline, QwenImagePipeline, QwenImageTransformer2DModel
 
-from core.qwen.lora import load_adapter
+from core.qwen.checkpoint import WeightsMissing, find_weights, hash_folder
+from core.qwen.compiling import compile_blocks
+from core.qwen.loras.adapter import LoraRejected
+from core.qwen.loras.file import read_lora
+from core.qwen.loras.stack import LoraStack
 from core.qwen.modes import adapter_name
-from core.qwen.profile import LoraSource, Mode, Profile
+from core.qwen.offload import Offload, place
+from core.qwen.pipelines import Pipeline
+from core.qwen.precision import loaded_dtype, quantize_float8
+from core.qwen.preflight import LoadingChoices, LoadingPlan, plan_loading
+from core.qwen.profile import Profile
 from core.qwen.text import TokenCounter, check_template
 from core.qwen.vae import FrameDecoder
 
-COMPONENTS = ("scheduler", "text_encoder", "tokenizer", "transformer", "vae")
-_WHOLE_FILE_LIMIT = 64 * 1024 * 1024
-_DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
-
-
-class WeightsMissing(RuntimeError):
-    """Weights or a device that the profile needs are not there; the message says which, and how to get them."""
+__all__ = [
+    "ModelDescription",
+    "QwenImageModel",
+    "WeightsMissing",
+    "add_loras",
+    "assemble",
+    "find_weights",
+    "load_model",
+]
 
 
 @dataclass(frozen=True)
@@ -39,6 +46,12 @@ class ModelDescription:
     """The number format of the weights, for example ``bfloat16``."""
     device: str
     """For example ``cpu`` or ``cuda:0``."""
+    offload: str = "none"
+    """What is kept in the main memory; see `core.qwen.offload.Offload`."""
+    compiled: bool = False
+    """Whether the transformer's blocks are compiled."""
+    guidance_device: str = ""
+    """The second device, which works on the negative prompt; empty where there is none."""
 
 
 @dataclass(frozen=True)
@@ -47,154 +60,134 @@ class QwenImageModel:
 
     profile: Profile
     description: ModelDescription
-    pipeline: QwenImagePipeline
+    pipeline: Pipeline
     decoder: FrameDecoder
     token_counter: TokenCounter
     """For the thread that admits requests; the pipeline's own tokenizer belongs to the thread that draws."""
+    guidance_transformer: QwenImageTransformer2DModel | None = None
+    """The pipeline's transformer, once more, on a second device: it predicts for the negative prompt."""
+
+    @property
+    def transformers(self) -> tuple[QwenImageTransformer2DModel, ...]:
+        """The transformers of all devices; LoRAs have to act on each."""
+        return (self.pipeline.transformer, *([self.guidance_transformer] if self.guidance_transformer else []))
 
 
-def load_model(profile: Profile, *, weights_dir: Path, device: str = "cpu", offline: bool = False) -> QwenImageModel:
-    """Load the pipeline and every mode's LoRA of ``profile`` onto ``device``.
+def load_model(
+    profile: Profile,
+    *,
+    weights_dir: Path,
+    device: str = "cpu",
+    offline: bool = False,
+    choices: LoadingChoices | None = None,
+) -> QwenImageModel:
+    """Load the pipeline and every mode's LoRA of ``profile``, after a look at whether all is there.
 
     Args:
         profile: what to load.
         weights_dir: the folder that relative folders of the profile are inside.
         device: ``cpu``, ``cuda`` or ``cuda:0``.
         offline: take hub weights from the local cache only.
+        choices: further choices; they take the place of ``device`` and ``offline``.
 
     Raises:
-        WeightsMissing: a folder, file, repository or device is not there.
+        WeightsMissing: devices, libraries, files or memory are not there; all that is missing is named.
         LoraRejected: a mode's LoRA does not fit or is damaged.
         TokenizerMismatch: the tokenizer does not fit the pipeline's chat template.
     """
-    torch_device = _find_device(device)
-    precision = profile.precision.cuda if torch_device.type == "cuda" else profile.precision.cpu
-    folder = find_weights(profile, weights_dir=weights_dir, offline=offline)
-    lora_files = {
-        mode.name: _find_lora(mode, mode.lora, folder, offline=offline)
-        for mode in profile.modes
-        if mode.lora is not None
-    }
+    plan = plan_loading(
+        profile, weights_dir=weights_dir, choices=choices or LoadingChoices(device=device, offline=offline)
+    )
+    dtype = loaded_dtype(plan.precision)
 
-    pipeline = QwenImagePipeline.from_pretrained(folder, dtype=_DTYPES[precision], local_files_only=True)
+    def load_transformer(device: torch.device) -> QwenImageTransformer2DModel:
+        # Straight to a card that holds it: on the way through the main memory it would need room there.
+        straight = device.type == "cuda" and plan.precision != "float8" and plan.offload is not Offload.BLOCKS
+        return QwenImageTransformer2DModel.from_pretrained(
+            plan.folder / "transformer",
+            dtype=dtype,
+            local_files_only=True,
+            **({"device_map": {"": device}} if straight else {}),
+        )
+
+    transformer = load_transformer(plan.device)
+    kind = QwenImageEditPlusPipeline if profile.editing else QwenImagePipeline
+    pipeline = kind.from_pretrained(plan.folder, transformer=transformer, dtype=dtype, local_files_only=True)
+    guidance_transformer = None if plan.guidance_device is None else load_transformer(plan.guidance_device)
+    revision = profile.weights.revision or f"sha256:{hash_folder(plan.folder)}"
+    return assemble(profile, plan, pipeline, revision=revision, guidance_transformer=guidance_transformer)
+
+
+def assemble(
+    profile: Profile,
+    plan: LoadingPlan,
+    pipeline: Pipeline,
+    *,
+    revision: str,
+    guidance_transformer: QwenImageTransformer2DModel | None = None,
+) -> QwenImageModel:
+    """Make a loaded pipeline ready to draw: precision, LoRAs, devices, compiled blocks, in the order that they need.
+
+    Raises:
+        LoraRejected: a mode's LoRA does not fit or is damaged.
+        TokenizerMismatch: the tokenizer does not fit the pipeline's chat template.
+        WeightsMissing: an edit model's transformer was built without ``zero_cond_t``.
+    """
     check_template(pipeline)
-    pipeline.to(torch_device)
-    pipeline.transformer.eval()
+    if profile.editing and not getattr(pipeline.transformer, "zero_cond_t", False):
+        raise WeightsMissing(
+            "this transformer treats the pictures that are handed in as noisy as the result (zero_cond_t is off, or "
+            "diffusers is too old to know it): take Qwen-Image-Edit-2511 or later weights"
+        )
     pipeline.text_encoder.eval()
-    for mode in profile.modes:
-        if mode.lora is not None:
-            load_adapter(pipeline, lora_files[mode.name], adapter_name(mode))
-    pipeline.transformer.requires_grad_(False)
+    transformers = [(pipeline.transformer, plan.device)]
+    if guidance_transformer is not None and plan.guidance_device is not None:
+        transformers.append((guidance_transformer, plan.guidance_device))
+    for transformer, device in transformers:
+        transformer.eval()
+        if plan.precision == "float8":
+            quantize_float8(transformer, device)
+        if plan.offload is not Offload.BLOCKS:
+            transformer.to(device)
+        add_loras(transformer, profile, plan.lora_files)
+        transformer.requires_grad_(False)
+    place(pipeline, plan.device, plan.offload)
+    if plan.compiled:
+        for transformer, _ in transformers:
+            compile_blocks(transformer, backend=plan.compiler)
     return QwenImageModel(
         profile=profile,
         description=ModelDescription(
             name=profile.weights.name,
-            revision=profile.weights.revision or f"sha256:{_hash_folder(folder)}",
+            revision=revision,
             profile=profile.name,
-            precision=precision,
-            device=str(torch_device),
+            precision=plan.precision,
+            device=str(plan.device),
+            offload=str(plan.offload),
+            compiled=plan.compiled,
+            guidance_device="" if plan.guidance_device is None else str(plan.guidance_device),
         ),
         pipeline=pipeline,
-        decoder=FrameDecoder(pipeline.vae).to(torch_device),
+        decoder=FrameDecoder(pipeline.vae).to(plan.device),
         token_counter=TokenCounter(pipeline, profile.max_prompt_tokens),
+        guidance_transformer=guidance_transformer,
     )
 
 
-def find_weights(profile: Profile, *, weights_dir: Path, offline: bool = False) -> Path:
-    """Return the pipeline's folder, fetching it from the hub when the profile names a repository.
+def add_loras(transformer: QwenImageTransformer2DModel, profile: Profile, files: Mapping[str, Path]) -> LoraStack:
+    """Give ``transformer`` room for LoRAs, and keep those of the modes, by mode name in ``files``, beside it.
 
     Raises:
-        WeightsMissing: naming what is missing and how to get it.
+        LoraRejected: a file does not fit or is damaged; it is named.
     """
-    source = profile.weights
-    if source.folder is not None:
-        folder = weights_dir / source.folder
-        hint = f"put {source.name} there in diffusers' format, or name another folder in the profile"
-    else:
-        folder = _fetch_repository(str(source.repository), str(source.revision), offline=offline)
-        hint = f"fetch it again: hf download {source.repository} --revision {source.revision}"
-    _check_folder(folder, hint)
-    return folder
-
-
-def _check_folder(folder: Path, hint: str) -> None:
-    index = folder / "model_index.json"
-    if not index.is_file():
-        raise WeightsMissing(f"no model at {folder} (model_index.json is missing): {hint}")
-    pipeline_class = json.loads(index.read_text(encoding="utf-8")).get("_class_name")
-    if pipeline_class != QwenImagePipeline.__name__:
-        raise WeightsMissing(f"{index} is of a {pipeline_class}, not of a {QwenImagePipeline.__name__}: {hint}")
-    missing = [name for name in COMPONENTS if not any((folder / name).glob("*.json"))]
-    missing += [str(file.relative_to(folder)) for file in _named_shards(folder) if not file.is_file()]
-    missing += [
-        f"{name}/*.safetensors"
-        for name in ("text_encoder", "transformer", "vae")
-        if not any((folder / name).glob("*.safetensors"))
-    ]
-    if missing:
-        raise WeightsMissing(f"{folder} is incomplete: {', '.join(missing)} missing. {hint}")
-
-
-def _named_shards(folder: Path) -> list[Path]:
-    shards: set[Path] = set()
-    for index in folder.glob("*/*.safetensors.index.json"):
-        names = json.loads(index.read_text(encoding="utf-8"))["weight_map"].values()
-        shards |= {index.parent / name for name in names}
-    return sorted(shards)
-
-
-def _fetch_repository(repository: str, revision: str, *, offline: bool) -> Path:
-    try:
-        return Path(snapshot_download(repository, revision=revision, local_files_only=offline))
-    except (LocalEntryNotFoundError, HfHubHTTPError, OSError) as error:
-        raise WeightsMissing(
-            f"{repository} at {revision} is not in the local cache and could not be fetched ({error}). "
-            f"On a machine with a connection: hf download {repository} --revision {revision}; "
-            "or name a local folder in the profile"
-        ) from error
-
-
-def _find_lora(mode: Mode, source: LoraSource, folder: Path, *, offline: bool) -> Path:
-    if source.repository is None:
-        file = folder / source.file
-        if not file.is_file():
-            raise WeightsMissing(f"mode {mode.name!r} needs the LoRA {file}, which is not there")
-        return file
-    try:
-        return Path(hf_hub_download(source.repository, source.file, revision=source.revision, local_files_only=offline))
-    except (LocalEntryNotFoundError, HfHubHTTPError, OSError) as error:
-        raise WeightsMissing(
-            f"mode {mode.name!r} needs the LoRA {source.label}, which could not be fetched ({error}): "
-            f"hf download {source.repository} {source.file} --revision {source.revision}"
-        ) from error
-
-
-def _find_device(device: str) -> torch.device:
-    try:
-        found = torch.device(device)
-    except RuntimeError as error:
-        raise WeightsMissing(f"unknown device {device!r}: name cpu, cuda or cuda:0") from error
-    if found.type == "cuda":
-        count = torch.cuda.device_count()
-        if (found.index or 0) >= count:
-            raise WeightsMissing(f"device {device!r} is not there: this process sees {count} CUDA devices")
-        return torch.device("cuda", found.index or 0)
-    if found.type != "cpu":
-        raise WeightsMissing(f"device {device!r} is not supported: name cpu, cuda or cuda:0")
-    return found
-
-
-def _hash_folder(folder: Path) -> str:
-    """Hash the names and contents of a folder; of big files their size, head and tail, so that it takes seconds."""
-    digest = hashlib.sha256()
-    for file in sorted(path for path in folder.rglob("*") if path.suffix in {".json", ".safetensors", ".txt"}):
-        size = file.stat().st_size
-        digest.update(f"{file.relative_to(folder).as_posix()}:{size}:".encode())
-        with file.open("rb") as stream:
-            if size <= _WHOLE_FILE_LIMIT:
-                digest.update(stream.read())
-            else:
-                digest.update(stream.read(_WHOLE_FILE_LIMIT // 2))
-                stream.seek(-_WHOLE_FILE_LIMIT // 2, 2)
-                digest.update(stream.read())
-    return digest.hexdigest()[:16]
+    stack = LoraStack.install(transformer, widths=profile.loras.widths, dtype=transformer.dtype)
+    for mode in profile.modes:
+        if mode.lora is None:
+            continue
+        file = files[mode.name]
+        try:
+            adapter = read_lora(file, stack.shapes, dtype=stack.dtype, max_rank=stack.rows)
+        except LoraRejected as error:
+            raise LoraRejected(f"{file.name} of mode {mode.name!r} cannot be used: {error}") from error
+        stack.keep(adapter_name(mode), adapter.to(transformer.device))
+    return stack

@@ -15,10 +15,15 @@ from pydantic import ConfigDict, Field, TypeAdapter, ValidationError, model_vali
 from pydantic.dataclasses import dataclass
 
 PROFILES_FOLDER = Path(__file__).parent / "profiles"
+PIXELS_PER_TOKEN = 16 * 16
+"""What one token of the transformer covers: a patch of 2×2 latents, each 8×8 pixels."""
+PIXELS_PER_VISION_TOKEN = 28 * 28
+"""What one token of Qwen2.5-VL's vision tower covers."""
 
 _STRICT = ConfigDict(extra="forbid")
 Commit = Annotated[str, Field(pattern=r"^[0-9a-f]{40}$")]
-Precision = Literal["float32", "bfloat16"]
+LoraWidth = Annotated[int, Field(ge=1, le=4096)]
+Precision = Literal["float32", "bfloat16", "float8"]
 
 
 class ProfileError(ValueError):
@@ -84,6 +89,44 @@ class LoraSource:
 
 
 @dataclass(frozen=True, kw_only=True, config=_STRICT)
+class FirstBlockCache:
+    """First Block Cache: a step whose first block changed little reuses what the other blocks added before.
+
+    From ParaAttention (github.com/chengzeyi/ParaAttention), after TeaCache (arxiv.org/abs/2411.19108).
+    """
+
+    kind: Literal["first_block"] = "first_block"
+    threshold: Annotated[float, Field(gt=0, lt=1)] = 0.08
+    """Relative change of the first block's residual (mean of absolute values) below which a step is skipped."""
+
+    @property
+    def label(self) -> str:
+        """The cache's name and numbers in answers."""
+        return f"first_block(threshold={self.threshold:g})"
+
+
+@dataclass(frozen=True, kw_only=True, config=_STRICT)
+class TaylorSeerCache:
+    """TaylorSeer: between full steps the attention's outputs are extrapolated (arxiv.org/abs/2503.06923)."""
+
+    kind: Literal["taylor_seer"] = "taylor_seer"
+    interval: Annotated[int, Field(ge=2, le=10)] = 3
+    """Every so many steps one is computed in full."""
+    first_steps: Annotated[int, Field(ge=2, le=50)] = 4
+    """So many steps at the start are all computed in full."""
+    order: Annotated[int, Field(ge=1, le=2)] = 1
+    """Order of the Taylor expansion."""
+
+    @property
+    def label(self) -> str:
+        """The cache's name and numbers in answers."""
+        return f"taylor_seer(interval={self.interval}, first_steps={self.first_steps}, order={self.order})"
+
+
+StepCache = Annotated[FirstBlockCache | TaylorSeerCache, Field(discriminator="kind")]
+
+
+@dataclass(frozen=True, kw_only=True, config=_STRICT)
 class Mode:
     """What has to go together: steps, guidance, scheduler and, in distilled modes, the LoRA."""
 
@@ -100,6 +143,8 @@ class Mode:
     """The distilled LoRA that acts in this mode."""
     scheduler: Mapping[str, float] = Field(default_factory=dict)
     """Entries of the scheduler's configuration that this mode replaces; a ``shift_terminal`` of 0 means none."""
+    step_cache: StepCache | None = None
+    """What lets this mode skip work that changes little between steps; its pictures are then alike, not equal."""
 
 
 @dataclass(frozen=True, kw_only=True, config=_STRICT)
@@ -129,10 +174,81 @@ class Sizes:
 
 @dataclass(frozen=True, kw_only=True, config=_STRICT)
 class PrecisionByDevice:
-    """The number format of the weights on each kind of device."""
+    """The number format of the weights on each kind of device; ``float8`` is for CUDA alone."""
 
     cpu: Precision
     cuda: Precision
+
+    @model_validator(mode="after")
+    def _supported(self) -> PrecisionByDevice:
+        if self.cpu == "float8":
+            raise ValueError("cpu: float8 needs a GPU's scaled matrix products; take bfloat16 or float32")
+        return self
+
+
+@dataclass(frozen=True, kw_only=True, config=_STRICT)
+class BatchTokensByDevice:
+    """How many image tokens (16×16 pixels each) are denoised at once, over all pictures of a batch, by kind of device.
+
+    A device that one picture fills gains nothing by two. 0 draws each picture alone, whatever its size.
+    """
+
+    cpu: Annotated[int, Field(ge=0)] = 0
+    cuda: Annotated[int, Field(ge=0)] = 0
+
+
+@dataclass(frozen=True, kw_only=True, config=_STRICT)
+class LoraLimits:
+    """The room for LoRAs in every linear layer of the transformer. A row costs memory whether it is used or not."""
+
+    max_rank: Annotated[int, Field(ge=1, le=1024)] = 128
+    """Highest rank of a LoRA that is registered."""
+    widths: Annotated[tuple[LoraWidth, ...], Field(min_length=1, max_length=6)] = (64, 128, 256)
+    """How many rows may act at once: the ranks of a request's LoRAs, the mode's own among them, add up to at most the
+    last, and are rounded up to one of these. Each is a compiled graph of its own."""
+
+    @model_validator(mode="after")
+    def _ascending(self) -> LoraLimits:
+        if list(self.widths) != sorted(set(self.widths)):
+            raise ValueError("widths must ascend")
+        if self.max_rank > self.widths[-1]:
+            raise ValueError("max_rank is above the last of widths")
+        return self
+
+
+@dataclass(frozen=True, kw_only=True, config=_STRICT)
+class SceneWords:
+    """The instructions that put the persons of pictures into a scene: ``{scene}`` stands for what the request says."""
+
+    one: Annotated[str, Field(min_length=1, max_length=2000)]
+    """With one picture."""
+    several: Annotated[str, Field(min_length=1, max_length=2000)]
+    """With several; ``{pictures}`` stands for their names, ``Picture 1 and Picture 2``."""
+
+    @model_validator(mode="after")
+    def _with_scene(self) -> SceneWords:
+        if "{scene}" not in self.one or "{scene}" not in self.several:
+            raise ValueError("both need {scene}")
+        return self
+
+
+@dataclass(frozen=True, kw_only=True, config=_STRICT)
+class Editing:
+    """What an edit model does with the pictures that it is given."""
+
+    max_images: Annotated[int, Field(ge=1, le=4)] = 4
+    """Most pictures a request."""
+    vision_pixels: Annotated[int, Field(ge=28 * 28)] = 384 * 384
+    """Area in which the vision tower sees a picture."""
+    latent_pixels: Annotated[int, Field(ge=32 * 32)] = 1024 * 1024
+    """Area in which the autoencoder sees a picture; of the first one it is the area of the result as well."""
+    multiple: Annotated[int, Field(ge=16, multiple_of=16)] = 32
+    """Sides of both are multiples of this many pixels."""
+    denoise: Annotated[float, Field(gt=0, le=1)] = 0.7
+    """How much of the picture to replace when a request with one says nothing."""
+    denoise_of_several: Annotated[float, Field(gt=0, le=1)] = 1.0
+    """The same for a request with several."""
+    scene: SceneWords
 
 
 @dataclass(frozen=True, kw_only=True, config=_STRICT)
@@ -149,6 +265,26 @@ class Profile:
     """Most tokens of a prompt, the chat template not counted."""
     max_count: Annotated[int, Field(ge=1, le=8)]
     """Most pictures a request."""
+    batch_tokens: BatchTokensByDevice = Field(default_factory=BatchTokensByDevice)
+    """How much is denoised at once where several pictures of one shape are wanted."""
+    loras: LoraLimits = Field(default_factory=LoraLimits)
+    """The room for LoRAs."""
+    compiled: bool = False
+    """Whether a GPU's transformer blocks are compiled; every size of the profile is then drawn while warming up."""
+    editing: Editing | None = None
+    """What makes the model one that edits pictures; None for one that draws from words alone."""
+
+    @property
+    def max_picture_tokens(self) -> int:
+        """Tokens of the largest result and of all the pictures that it is made from."""
+        references = self.editing.max_images * self.editing.latent_pixels if self.editing else 0
+        return (self.sizes.max_pixels + references) // PIXELS_PER_TOKEN
+
+    @property
+    def max_text_tokens(self) -> int:
+        """Tokens of the longest prompt, with those of the pictures that the vision tower sees for it."""
+        seen = self.editing.max_images * self.editing.vision_pixels if self.editing else 0
+        return self.max_prompt_tokens + seen // PIXELS_PER_VISION_TOKEN
 
     @model_validator(mode="after")
     def _distinct_modes(self) -> Profile:

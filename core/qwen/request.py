@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
 
+import numpy as np
+import numpy.typing as npt
+
+from core.qwen.loras.requested import RequestedLora
 from core.qwen.profile import Mode, Profile, Size, Sizes
 from core.qwen.text import with_trigger_word
 from likeness.errors import InvalidRequest, UnknownMode
 
 DEFAULT_ASPECT_RATIO = "1:1"
 BLANK_PROMPT = " "
+MAX_STEPS = 100
 MAX_SEED = 2**53 - 1
 """The largest whole number that JSON carries safely."""
 
@@ -30,11 +36,32 @@ class GenerationRequest:
     steps: int
     true_cfg_scale: float
     """Classifier-free guidance; 1 means none."""
+    loras: tuple[RequestedLora, ...] = ()
+    """The LoRAs to add, each once. Requests that are drawn in one batch must have the same ones."""
+    preview_every: int = 0
+    """Show each picture after every so many steps; 0 for never."""
+    denoise: float = 1.0
+    """How much of a source to replace, over 0 to 1; 1 where there is none."""
 
     @property
     def guided(self) -> bool:
         """Whether guidance acts, and with it the negative prompt."""
         return self.true_cfg_scale > 1
+
+    @property
+    def work_steps(self) -> int:
+        """How many steps each picture takes."""
+        return self.steps
+
+    def present(self, pixels: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
+        """Return the picture to answer with, for what was drawn, height×width×3 RGB: as it is."""
+        return pixels
+
+    @property
+    def shape(self) -> Hashable:
+        """What requests must have in common to be drawn in one batch."""
+        loras = frozenset((lora.record.lora_id, lora.record.version, lora.strength) for lora in self.loras)
+        return self.mode.name, self.size, self.steps, self.true_cfg_scale, loras
 
 
 def resolve_request(
@@ -51,6 +78,8 @@ def resolve_request(
     count: int | None = None,
     steps: int | None = None,
     true_cfg_scale: float | None = None,
+    loras: Sequence[RequestedLora] = (),
+    preview_every: int = 0,
 ) -> GenerationRequest:
     """Fill in what a request leaves open, from ``profile``; empty and None mean left out.
 
@@ -73,10 +102,11 @@ def resolve_request(
                 )
     resolved_steps = chosen.steps if steps is None else steps
     guidance = chosen.true_cfg_scale if true_cfg_scale is None else true_cfg_scale
-    _check_range("steps", resolved_steps, 1, 100)
+    _check_range("steps", resolved_steps, 1, MAX_STEPS)
     _check_range("true_cfg_scale", guidance, 1, 20)
     resolved_count = 1 if count is None else count
     _check_range("count", resolved_count, 1, profile.max_count)
+    _check_range("preview_every", preview_every, 0, MAX_STEPS)
     _check_range("seed", seed, 0, MAX_SEED - (resolved_count - 1))
     if negative_prompt is not None and negative_prompt.strip() and guidance == 1:
         raise InvalidRequest(
@@ -84,9 +114,10 @@ def resolve_request(
             "1): leave negative_prompt out, or ask for guidance",
             field="negative_prompt",
         )
+    _check_distinct(loras)
     unwanted = chosen.negative_prompt if negative_prompt is None else negative_prompt
     return GenerationRequest(
-        prompt=with_trigger_word(prompt, trigger_word),
+        prompt=_with_trigger_words(prompt, trigger_word, loras),
         negative_prompt=unwanted if unwanted.strip() else BLANK_PROMPT,
         mode=chosen,
         size=resolve_size(profile.sizes, aspect_ratio=aspect_ratio, width=width, height=height),
@@ -94,6 +125,8 @@ def resolve_request(
         count=resolved_count,
         steps=resolved_steps,
         true_cfg_scale=float(guidance),
+        loras=tuple(loras),
+        preview_every=preview_every,
     )
 
 
@@ -129,6 +162,29 @@ def resolve_size(sizes: Sizes, *, aspect_ratio: str = "", width: int | None = No
             field=longer_field,
         )
     return size
+
+
+def _with_trigger_words(prompt: str, trigger_word: str, loras: Sequence[RequestedLora]) -> str:
+    """Put the request's trigger word in front, or where it names none those of its LoRAs, the first one first."""
+    if trigger_word.strip():
+        return with_trigger_word(prompt, trigger_word)
+    for lora in reversed(loras):
+        if lora.strength != 0:
+            prompt = with_trigger_word(prompt, lora.record.trigger_word)
+    return prompt
+
+
+def _check_distinct(loras: Sequence[RequestedLora]) -> None:
+    seen: set[tuple[str, int]] = set()
+    for lora in loras:
+        identity = (lora.record.lora_id, lora.record.version)
+        if identity in seen:
+            raise InvalidRequest(
+                f"LoRA {identity[0]!r} version {identity[1]} is named twice: name it once, with the strength it "
+                "should have in all",
+                field=lora.field_path,
+            )
+        seen.add(identity)
 
 
 def _find_mode(profile: Profile, name: str) -> Mode:

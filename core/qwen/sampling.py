@@ -1,27 +1,32 @@
-"""Drawing: from a prompt and a seed, through the denoising steps, to pixels.
+"""Drawing: from prompts and seeds, through the denoising steps, to pixels.
 
-The loop computes what ``QwenImagePipeline.__call__`` of diffusers 0.42 computes, and adds what serving needs: it stops
-between steps, tells of each one, keeps no state on the pipeline, and never answers with a picture of NaN.
+It computes what ``QwenImagePipeline.__call__`` of diffusers 0.42 computes, or with pictures
+``QwenImageEditPlusPipeline.__call__``, and adds what serving needs: it stops
+between steps, tells of each one, keeps no state on the pipeline, draws requests of one shape together, and never
+answers with a picture of NaN.
 """
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
 
 import numpy as np
 import numpy.typing as npt
 import torch
-from diffusers import QwenImagePipeline
+from diffusers import QwenImageTransformer2DModel
 
-from core.qwen.modes import activate, build_schedule
-from core.qwen.profile import Size
+from core.qwen.conditioning import Conditioner, Conditioning, condition_on_words
+from core.qwen.decoding import decode, decode_preview
+from core.qwen.denoising import DenoisingTask, denoise, wait_for
+from core.qwen.modes import activate
+from core.qwen.pipelines import Pipeline
 from core.qwen.request import GenerationRequest
-from core.qwen.text import TextEmbedding, encode_prompt
 from core.qwen.vae import FrameDecoder
 from core.runtime.cancellation import CancelToken
-from likeness.errors import NonFiniteResult
+from core.runtime.work import Part
+from likeness.errors import LikenessError
 
 
 @dataclass(frozen=True)
@@ -33,6 +38,19 @@ class StepFinished:
     step: int
     """Which step has ended, from 1."""
     total_steps: int
+
+
+@dataclass(frozen=True)
+class PreviewReady:
+    """What a picture is on its way to, after a step."""
+
+    image_index: int
+    """Which picture of the request, from 0."""
+    step: int
+    """Which step has ended, from 1."""
+    total_steps: int
+    pixels: npt.NDArray[np.uint8]
+    """Height×width×3, RGB; smaller than the picture."""
 
 
 @dataclass(frozen=True)
@@ -49,151 +67,157 @@ class ImageFinished:
 
 @dataclass(frozen=True)
 class GenerationTimings:
-    """Where the time of a request went, in seconds."""
+    """Where the time of a request went, in seconds; what a batch shares counts in full for each of its requests."""
 
     encode_seconds: float
     denoise_seconds: float
     decode_seconds: float
 
 
-Emit = Callable[[StepFinished | ImageFinished], None]
+Emit = Callable[[StepFinished | PreviewReady | ImageFinished], None]
+DrawingPart = Part[GenerationRequest, GenerationTimings]
+"""A request within a batch."""
 
 
-@torch.inference_mode()
 def generate(
-    pipeline: QwenImagePipeline,
+    pipeline: Pipeline,
     decoder: FrameDecoder,
     request: GenerationRequest,
     token: CancelToken,
     emit: Emit,
+    *,
+    pictures_at_once: int = 1,
+    guidance_transformer: QwenImageTransformer2DModel | None = None,
+    condition: Conditioner = condition_on_words,
 ) -> GenerationTimings:
-    """Draw the pictures of ``request`` one after the other, telling ``emit`` of every step and picture.
-
-    Pictures are not drawn in a batch: each is then equal to the bit to the one drawn alone with its seed.
+    """Draw the pictures of one request, telling ``emit`` of every step and picture; see `draw`.
 
     Raises:
         Cancelled, DeadlineExceeded: by ``token``, between steps.
         NonFiniteResult: the latents or pixels hold NaN or infinity.
+        InvalidRequest, LoraNotFound, ArtifactCorrupt: a LoRA cannot act.
     """
-    clock = _Clock(pipeline.transformer.device)
-    token.check()
-    activate(pipeline.transformer, request.mode)
-    positive = encode_prompt(pipeline, request.prompt)
-    negative = encode_prompt(pipeline, request.negative_prompt) if request.guided else None
-    encode_seconds = clock.lap()
-
-    denoise_seconds = decode_seconds = 0.0
-    for index in range(request.count):
-        seed = request.seed + index
-
-        def report(step: int, index: int = index) -> None:
-            emit(StepFinished(image_index=index, step=step, total_steps=request.steps))
-
-        latents = denoise(pipeline, request, seed, positive, negative, token=token, report=report)
-        denoise_seconds += clock.lap()
-        pixels = decode(decoder, latents, request.size)
-        decode_seconds += clock.lap()
-        emit(ImageFinished(index=index, seed=seed, pixels=pixels))
-    return GenerationTimings(encode_seconds, denoise_seconds, decode_seconds)
+    outcomes: list[GenerationTimings | LikenessError] = []
+    part: DrawingPart = Part(request, token, emit, outcomes.append)
+    draw(
+        pipeline,
+        decoder,
+        [part],
+        pictures_at_once=pictures_at_once,
+        guidance_transformer=guidance_transformer,
+        condition=condition,
+    )
+    outcome = outcomes[0]
+    if isinstance(outcome, LikenessError):
+        raise outcome
+    return outcome
 
 
-def denoise(
-    pipeline: QwenImagePipeline,
-    request: GenerationRequest,
-    seed: int,
-    positive: TextEmbedding,
-    negative: TextEmbedding | None,
+@torch.inference_mode()
+def draw(
+    pipeline: Pipeline,
+    decoder: FrameDecoder,
+    parts: Sequence[DrawingPart],
     *,
-    token: CancelToken,
-    report: Callable[[int], None],
-) -> torch.Tensor:
-    """Turn the noise of ``seed`` into the latents of a picture, 1×tokens×64, in the transformer's dtype.
+    pictures_at_once: int = 1,
+    guidance_transformer: QwenImageTransformer2DModel | None = None,
+    condition: Conditioner = condition_on_words,
+) -> None:
+    """Draw the pictures of requests of one shape, and end each part with its timings or its own error.
 
-    ``negative`` switches guidance on; ``report`` is called with the number of each finished step.
-    """
-    transformer = pipeline.transformer
-    size = request.size
-    # Drawn on the CPU, so that a seed means the same noise on every device.
-    latents: torch.Tensor = pipeline.prepare_latents(
-        1,
-        transformer.config.in_channels // 4,
-        size.height,
-        size.width,
-        positive.states.dtype,
-        transformer.device,
-        torch.Generator("cpu").manual_seed(seed),
-    )
-    patch = pipeline.vae_scale_factor * 2
-    image_shapes = [[(1, size.height // patch, size.width // patch)]]
-    schedule = build_schedule(
-        pipeline.scheduler,
-        request.mode,
-        steps=request.steps,
-        image_tokens=latents.shape[1],
-        device=transformer.device,
-    )
+    A picture that is drawn alone is equal to the bit to itself whatever ran before. A request that is cancelled, runs
+    out of time or ends in numbers that are not finite leaves the batch, and the others go on.
 
-    def predict(text: TextEmbedding, timestep: torch.Tensor) -> torch.Tensor:
-        prediction: torch.Tensor = transformer(
-            hidden_states=latents,
-            timestep=timestep.expand(1).to(latents.dtype) / 1000,
-            encoder_hidden_states=text.states,
-            encoder_hidden_states_mask=text.mask,
-            img_shapes=image_shapes,
-            return_dict=False,
-        )[0]
-        return prediction
-
-    for step, timestep in enumerate(schedule.timesteps, start=1):
-        token.check()
-        velocity = predict(positive, timestep)
-        if negative is not None:
-            velocity = guide(velocity, predict(negative, timestep), request.true_cfg_scale)
-        latents = schedule.scheduler.step(velocity, timestep, latents, return_dict=False)[0]
-        # A GPU is told of work long before it does it: unless waited for, a cancel would come several steps late.
-        _wait_for(transformer.device)
-        report(step)
-    token.check()
-    return latents
-
-
-def guide(positive: torch.Tensor, negative: torch.Tensor, scale: float) -> torch.Tensor:
-    """Lead the prediction away from the negative prompt, and give each token the length it had before.
-
-    Classifier-free guidance (Ho and Salimans 2022, arxiv.org/abs/2207.12598), with Qwen-Image's rescaling of the norm,
-    which keeps high scales from burning the picture.
-    """
-    guided = negative + scale * (positive - negative)
-    length_before: torch.Tensor = torch.linalg.vector_norm(positive, dim=-1, keepdim=True)
-    length_after: torch.Tensor = torch.linalg.vector_norm(guided, dim=-1, keepdim=True)
-    return guided * (length_before / length_after)
-
-
-def decode(decoder: FrameDecoder, latents: torch.Tensor, size: Size) -> npt.NDArray[np.uint8]:
-    """Decode latents 1×tokens×64 of a picture of ``size`` into pixels, height×width×3 RGB.
+    Args:
+        pipeline: the model.
+        decoder: its decoder.
+        parts: the requests; their `GenerationRequest.shape` is the same. Their ``emit`` takes the events.
+        pictures_at_once: how many pictures are denoised in one batch, at least 1.
+        guidance_transformer: the pipeline's, once more, on a second device: it predicts for the negative prompts.
+        condition: encodes each request; an edit's own also encodes its pictures.
 
     Raises:
-        NonFiniteResult: the latents, or the pixels made from them, hold NaN or infinity.
+        InvalidRequest, LoraNotFound, ArtifactCorrupt: a LoRA cannot act; no part has ended by that.
     """
-    _check_finite(latents, "latents")
-    rows, columns = size.height // (2 * decoder.scale), size.width // (2 * decoder.scale)
-    # Each token is a patch of 2×2 latents: 16 channels × 2 × 2.
-    patches = latents.view(1, rows, columns, -1, 2, 2).permute(0, 3, 1, 4, 2, 5)
-    pixels = decoder(patches.reshape(1, -1, 2 * rows, 2 * columns))
-    _check_finite(pixels, "pixels")
-    levels = (pixels[0].float() / 2 + 0.5).clamp(0, 1) * 255
-    rgb: npt.NDArray[np.uint8] = levels.round().to(torch.uint8).permute(1, 2, 0).contiguous().cpu().numpy()
-    return rgb
+    request = parts[0].item
+    clock = _Clock(pipeline.transformer.device)
+    going_on = [part for part in parts if part.goes_on()]
+    if going_on:
+        for transformer in dict.fromkeys((pipeline.transformer, guidance_transformer or pipeline.transformer)):
+            activate(transformer, request.mode, request.loras)
+    pictures: list[_Picture] = []
+    for part in going_on:
+        pictures += _prepare(pipeline, part, clock, condition)
+    for start in range(0, len(pictures), pictures_at_once):
+        batch = pictures[start : start + pictures_at_once]
+        tasks = [picture.task(decoder) for picture in batch]
+        latents = denoise(pipeline, request, tasks, guidance_transformer=guidance_transformer)
+        seconds = clock.lap()
+        for picture, result in zip(batch, latents, strict=True):
+            if picture.number_in(batch) == 0:
+                picture.times.denoise += seconds
+            # What is decoded for another one takes long enough to be cancelled in.
+            if result is not None and picture.part.goes_on():
+                picture.finish(decoder, result, clock)
 
 
-def _check_finite(values: torch.Tensor, what: str) -> None:
-    if not bool(torch.isfinite(values).all()):
-        raise NonFiniteResult(f"the model's {what} are not finite, so there is no picture to show")
+def _prepare(pipeline: Pipeline, part: DrawingPart, clock: _Clock, condition: Conditioner) -> list[_Picture]:
+    conditioning = condition(pipeline, part.item)
+    times = _Times(encode=clock.lap())
+    return [_Picture(part, index, conditioning, times) for index in range(part.item.count)]
 
 
-def _wait_for(device: torch.device) -> None:
-    if device.type == "cuda":
-        torch.cuda.synchronize(device)
+@dataclass
+class _Times:
+    encode: float
+    denoise: float = 0.0
+    decode: float = 0.0
+
+
+@dataclass(frozen=True, eq=False)
+class _Picture:
+    """One picture of a request, from its embeddings on."""
+
+    part: DrawingPart
+    index: int
+    conditioning: Conditioning
+    times: _Times = field(repr=False)
+    """Shared by the pictures of the request."""
+
+    @property
+    def seed(self) -> int:
+        return self.part.item.seed + self.index
+
+    def number_in(self, batch: Sequence[_Picture]) -> int:
+        """Return which of the request's pictures of a batch this is, from 0."""
+        return [picture for picture in batch if picture.part is self.part].index(self)
+
+    def task(self, decoder: FrameDecoder) -> DenoisingTask:
+        request = self.part.item
+
+        def report(step: int, total: int, predict_clean: Callable[[], torch.Tensor]) -> None:
+            self.part.emit(StepFinished(self.index, step, total))
+            every = request.preview_every
+            # After the last step comes the picture itself.
+            if every and step % every == 0 and step < total:
+                pixels = decode_preview(decoder, predict_clean(), request.size)
+                if pixels is not None:
+                    self.part.emit(PreviewReady(self.index, step, total, pixels))
+
+        given = self.conditioning
+        return DenoisingTask(self.seed, given.positive, given.negative, self.part.goes_on, report, given.pictures)
+
+    def finish(self, decoder: FrameDecoder, latents: torch.Tensor, clock: _Clock) -> None:
+        """Decode the picture; the last one ends the request."""
+        try:
+            pixels = self.part.item.present(decode(decoder, latents, self.part.item.size))
+        except LikenessError as error:
+            self.part.fail(error)
+            return
+        self.times.decode += clock.lap()
+        self.part.emit(ImageFinished(self.index, self.seed, pixels))
+        if self.index == self.part.item.count - 1:
+            self.part.finish(GenerationTimings(self.times.encode, self.times.denoise, self.times.decode))
 
 
 class _Clock:
@@ -204,7 +228,7 @@ class _Clock:
         self._last = time.perf_counter()
 
     def lap(self) -> float:
-        _wait_for(self._device)
+        wait_for(self._device)
         now = time.perf_counter()
         seconds, self._last = now - self._last, now
         return seconds

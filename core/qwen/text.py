@@ -3,12 +3,18 @@
 from __future__ import annotations
 
 import copy
+import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
-from diffusers import QwenImagePipeline
+from torch.nn.functional import pad
 
+from core.qwen.pipelines import Pipeline
 from likeness.errors import PromptTooLong
+
+# What goes on a word: letters, digits and _ of scripts that put blanks between words, which those of East Asia don't.
+_LETTER = "[^\\W\u2e80-\U0010ffff]"
 
 
 class TokenizerMismatch(ValueError):
@@ -17,18 +23,18 @@ class TokenizerMismatch(ValueError):
 
 @dataclass(frozen=True)
 class TextEmbedding:
-    """The encoder's last hidden states for one prompt, without the tokens of the template's head."""
+    """The encoder's last hidden states for one prompt or several, without the tokens of the template's head."""
 
     states: torch.Tensor
-    """1×tokens×width, in the encoder's dtype."""
+    """N×tokens×width, in the encoder's dtype."""
     mask: torch.Tensor | None
-    """1×tokens, 1 where a token is real; None where all are."""
+    """N×tokens, true where a token is real; None where all are."""
 
 
 class TokenCounter:
     """Counts the tokens of prompts. Not thread-safe: a tokenizer keeps state while it works, so each thread has one."""
 
-    def __init__(self, pipeline: QwenImagePipeline, limit: int) -> None:
+    def __init__(self, pipeline: Pipeline, limit: int) -> None:
         """Count with a copy of the pipeline's tokenizer, and refuse prompts of more than ``limit`` tokens."""
         self._tokenizer = copy.deepcopy(pipeline.tokenizer)
         self._limit = limit
@@ -53,7 +59,7 @@ class TokenCounter:
             )
 
 
-def check_template(pipeline: QwenImagePipeline) -> None:
+def check_template(pipeline: Pipeline) -> None:
     """Return when the pipeline drops the template's head, all of it and nothing else.
 
     Raises:
@@ -67,7 +73,7 @@ def check_template(pipeline: QwenImagePipeline) -> None:
         )
 
 
-def encode_prompt(pipeline: QwenImagePipeline, prompt: str) -> TextEmbedding:
+def encode_prompt(pipeline: Pipeline, prompt: str) -> TextEmbedding:
     """Encode one prompt inside the pipeline's chat template; equal to ``QwenImagePipeline.encode_prompt``.
 
     One prompt at a time, so that its embedding does not depend on what else is drawn. Unlike the pipeline's own method
@@ -80,9 +86,28 @@ def encode_prompt(pipeline: QwenImagePipeline, prompt: str) -> TextEmbedding:
     return TextEmbedding(states=states.to(pipeline.text_encoder.dtype), mask=None)
 
 
+def stack_texts(texts: Sequence[TextEmbedding]) -> TextEmbedding:
+    """Stack embeddings of one prompt each into N×tokens×width; shorter ones are padded, and the mask tells where.
+
+    A single one stays as it is. Attention that saw the padding would draw other pictures (a lost mask is not noticed
+    otherwise: the padding is finite and the shapes fit).
+    """
+    if len(texts) == 1:
+        return texts[0]
+    lengths = [text.states.shape[1] for text in texts]
+    longest = max(lengths)
+    states = torch.cat(
+        [pad(text.states, (0, 0, 0, longest - length)) for text, length in zip(texts, lengths, strict=True)]
+    )
+    if min(lengths) == longest:
+        return TextEmbedding(states=states, mask=None)
+    places = torch.arange(longest, device=states.device)
+    return TextEmbedding(states=states, mask=places < torch.tensor(lengths, device=states.device)[:, None])
+
+
 def with_trigger_word(prompt: str, trigger_word: str) -> str:
-    """Put ``trigger_word`` in front of ``prompt`` when it is not in it, whatever the case of its letters."""
+    """Put ``trigger_word`` in front of ``prompt`` when it is not there as a word, whatever the case of its letters."""
     word = trigger_word.strip()
-    if not word or word.casefold() in prompt.casefold():
+    if not word or re.search(f"(?<!{_LETTER}){re.escape(word.casefold())}(?!{_LETTER})", prompt.casefold()):
         return prompt
     return f"{word}, {prompt}"

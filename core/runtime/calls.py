@@ -37,7 +37,7 @@ def current_metadata() -> CallMetadata:
 
 
 class CallInterceptor(grpc.aio.ServerInterceptor):
-    """Wraps every unary-unary and unary-stream method; the standard services pass untouched."""
+    """Wraps every method but those that stream both ways; the standard services pass untouched."""
 
     def __init__(self, service: str) -> None:
         """Make the interceptor of a process; `service` is its name in logs and metrics."""
@@ -68,12 +68,16 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
         """Return the method's handler with everything around it."""
         handler: Any = await continuation(handler_call_details)
         method = handler_call_details.method
-        if handler is None or method.startswith(_STANDARD) or handler.request_streaming:
+        if handler is None or method.startswith(_STANDARD):
+            return handler  # type: ignore[no-any-return]
+        if handler.request_streaming and handler.response_streaming:
             return handler  # type: ignore[no-any-return]
         codecs = {
             "request_deserializer": handler.request_deserializer,
             "response_serializer": handler.response_serializer,
         }
+        if handler.request_streaming:
+            return grpc.stream_unary_rpc_method_handler(self._upload(method, handler.stream_unary), **codecs)
         if handler.response_streaming:
             return grpc.unary_stream_rpc_method_handler(self._stream(method, handler.unary_stream), **codecs)
         return grpc.unary_unary_rpc_method_handler(self._unary(method, handler.unary_unary), **codecs)
@@ -85,6 +89,16 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
             async with self._around(method, context) as begin:
                 begin(request)
                 return await behaviour(request, context)
+
+        return call
+
+    def _upload(
+        self, method: str, behaviour: Callable[[AsyncIterator[Any], Context], Awaitable[Any]]
+    ) -> Callable[[AsyncIterator[Any], Context], Awaitable[Any]]:
+        async def call(requests: AsyncIterator[Any], context: Context) -> Any:
+            async with self._around(method, context) as begin:
+                begin(None)
+                return await behaviour(_validated(requests), context)
 
         return call
 
@@ -149,6 +163,13 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
                 metadata=metadata,
                 reason=reason,
             )
+
+
+async def _validated(requests: AsyncIterator[Any]) -> AsyncIterator[Any]:
+    async for request in requests:
+        if isinstance(request, Message):
+            validate(request)
+        yield request
 
 
 async def _abort(context: Context, error: LikenessError, metadata: CallMetadata | None) -> NoReturn:

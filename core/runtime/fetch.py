@@ -14,7 +14,7 @@ import re
 import socket
 import ssl
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from urllib.parse import SplitResult, urljoin, urlsplit
@@ -68,7 +68,10 @@ class _Target:
 
 
 class SafeFetcher:
-    """Fetches small files from untrusted URLs. For one event loop; `aclose` it, or use it as a context manager."""
+    """Fetches small files from untrusted URLs, and posts to them.
+
+    For one event loop; `aclose` it, or use it as a context manager.
+    """
 
     def __init__(
         self,
@@ -142,10 +145,57 @@ class SafeFetcher:
         except (httpcore2.NetworkError, httpcore2.TimeoutException, httpcore2.ProtocolError, OSError) as error:
             raise FetchFailed("the URL could not be fetched", field=field) from error
 
+    async def check(self, url: str, *, field: str, timeout: float = 10.0) -> None:
+        """Return when a URL may be called as things are now; its server is not asked.
+
+        Raises:
+            FetchRefused: It may not.
+            FetchFailed: Its name has no address, or none was told in time.
+        """
+        try:
+            target = self._check(url)
+            async with asyncio.timeout(timeout):
+                await self._addresses(target.host, target.port)
+        except _RefusedError as error:
+            raise FetchRefused(str(error), field=field) from error
+        except (TimeoutError, OSError) as error:
+            raise FetchFailed("the URL's name has no address", field=field) from error
+
+    async def post(
+        self, url: str, body: bytes, *, headers: Mapping[str, str], field: str, timeout: float = 15.0
+    ) -> int:
+        """Send a body and return the status of the answer, whose own body is not read. Redirects are not followed.
+
+        Args:
+            url: An https URL, under the same rules as in `fetch`.
+            body: What is sent.
+            headers: Headers beside Host, User-Agent and Content-Length.
+            field: Path of the request's field, which the errors carry.
+            timeout: Seconds for everything: names, connection, answer.
+
+        Raises:
+            FetchRefused: The URL may not be called.
+            FetchFailed: There was no answer, or not in time.
+        """
+        try:
+            async with asyncio.timeout(timeout), self._slots:
+                target = self._check(url)
+                own = [*headers.items(), ("Content-Length", str(len(body)))]
+                async with self._request(target, "POST", own, body) as response:
+                    return response.status
+        except TimeoutError as error:
+            raise FetchFailed(f"the URL did not answer within {timeout:g} s", field=field) from error
+        except _RefusedError as error:
+            raise FetchRefused(str(error), field=field) from error
+        except (httpcore2.NetworkError, httpcore2.TimeoutException, httpcore2.ProtocolError, OSError) as error:
+            raise FetchFailed("the URL could not be reached", field=field) from error
+
     async def _follow(self, url: str, field: str, max_bytes: int) -> bytes:
         for _ in range(_MAX_REDIRECTS + 1):
             target = self._check(url)
-            async with self._request(target) as response:
+            # A compressed body could grow beyond max_bytes when it is unpacked: ask for it as it is.
+            headers = [("Accept", "image/*"), ("Accept-Encoding", "identity")]
+            async with self._request(target, "GET", headers) as response:
                 if response.status not in _REDIRECTS:
                     return await _read(response, field, max_bytes)
                 location = _header(response, b"location")
@@ -155,20 +205,16 @@ class SafeFetcher:
         raise FetchFailed(f"the URL redirects more than {_MAX_REDIRECTS} times", field=field)
 
     @contextlib.asynccontextmanager
-    async def _request(self, target: _Target) -> AsyncIterator[httpcore2.Response]:
+    async def _request(
+        self, target: _Target, method: str, own_headers: Iterable[tuple[str, str]], body: bytes | None = None
+    ) -> AsyncIterator[httpcore2.Response]:
         host = f"[{target.host}]" if ":" in target.host else target.host
         authority = host if target.port == _DEFAULT_PORTS[target.scheme] else f"{host}:{target.port}"
-        # A compressed body could grow beyond max_bytes when it is unpacked: ask for it as it is.
-        headers = [
-            ("Host", authority),
-            ("User-Agent", "likeness"),
-            ("Accept", "image/*"),
-            ("Accept-Encoding", "identity"),
-        ]
+        headers = [("Host", authority), ("User-Agent", "likeness"), *own_headers]
         location = httpcore2.URL(
             scheme=target.scheme.encode(), host=target.host.encode(), port=target.port, target=target.path.encode()
         )
-        async with self._pool.stream("GET", location, headers=headers) as response:
+        async with self._pool.stream(method, location, headers=headers, content=body) as response:
             yield response
 
     def _check(self, url: str) -> _Target:

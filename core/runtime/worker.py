@@ -3,24 +3,23 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 import threading
 import time
 from collections.abc import AsyncGenerator
-from typing import Any, TypeVar, cast
+from typing import Any, TypeVar, Unpack, cast
 
 from core.runtime import telemetry
 from core.runtime.cancellation import CancelToken
 from core.runtime.estimates import DurationEstimates
-from core.runtime.fair_queue import FairQueue
-from core.runtime.work import Emit, Failed, Queued, Result, Started, Ticket, Work
-from likeness.errors import DeadlineTooShort, Internal, LikenessError, QueueFull, ServiceUnavailable
+from core.runtime.execution import execute
+from core.runtime.fair_queue import FairQueue, Priority
+from core.runtime.work import Admission, BatchWork, Emit, Failed, Queued, Result, Started, Ticket, Work
+from likeness.errors import DeadlineTooShort, LikenessError, QueueFull, ServiceUnavailable
 
-__all__ = ["DeviceWorker", "Emit", "Failed", "Queued", "Result", "Started", "Ticket", "Work"]
+__all__ = ["BatchWork", "DeviceWorker", "Emit", "Failed", "Priority", "Queued", "Result", "Started", "Ticket", "Work"]
 
 T = TypeVar("T")
 
-_logger = logging.getLogger(__name__)
 _MIN_RETRY_SECONDS = 0.5
 _MAX_RETRY_SECONDS = 60.0
 
@@ -28,8 +27,8 @@ _MAX_RETRY_SECONDS = 60.0
 class DeviceWorker:
     """One thread for one device, with a bounded queue that is fair between tenants.
 
-    A full queue refuses at once, and so does work that is not expected to end before its deadline. An error in one
-    piece of work never ends the thread.
+    A full queue refuses at once, and so does work that is not expected to end before its deadline. Work that may be
+    done in a batch takes waiting work of its key along. An error in one piece of work never ends the thread.
     """
 
     def __init__(self, name: str, *, capacity: int = 16) -> None:
@@ -45,7 +44,7 @@ class DeviceWorker:
         self.capacity = capacity
         self._queue: FairQueue[Ticket] = FairQueue()
         self._estimates = DurationEstimates()
-        self._running: Ticket | None = None
+        self._running: list[Ticket] = []
         self._admitting = True
         self._closed = False
         self._changed = threading.Condition()
@@ -62,7 +61,7 @@ class DeviceWorker:
     @property
     def busy(self) -> bool:
         """Whether a piece of work runs."""
-        return self._running is not None
+        return bool(self._running)
 
     def check_room(self) -> None:
         """Raise QueueFull or ServiceUnavailable when `submit` would now: before costly preparations."""
@@ -70,25 +69,16 @@ class DeviceWorker:
             self._refuse_without_room()
 
     def submit(
-        self,
-        work: Work[Any],
-        *,
-        token: CancelToken,
-        emit: Emit,
-        tenant: str = "default",
-        kind: str = "work",
-        expected_seconds: float | None = None,
+        self, work: Work[Any] | BatchWork[Any, Any], *, token: CancelToken, emit: Emit, **admission: Unpack[Admission]
     ) -> Ticket:
         """Admit a piece of work; any thread may call this.
 
         Args:
-            work: What to do. It should call the token's ``check`` at every step.
+            work: What to do. It should call the token's ``check``, or its part's ``goes_on``, at every step.
             token: Stops the work; a queued one leaves the queue at once when it is cancelled.
             emit: Takes `Queued`, `Started`, whatever the work emits, then one `Result` or `Failed`. Called from several
                 threads, sometimes under the worker's lock: it must only pass the event on.
-            tenant: Whose turn it takes.
-            kind: Groups work that takes equally long; a small fixed set, for it labels a metric.
-            expected_seconds: How long the work will take; what was seen lately for its kind when left out.
+            admission: Tenant, kind, priority and expected duration.
 
         Raises:
             QueueFull: The queue is full; retry_after_seconds says when a place is likely.
@@ -103,30 +93,24 @@ class DeviceWorker:
                 work,
                 token=token,
                 emit=emit,
-                tenant=tenant,
-                kind=kind,
-                expected_seconds=expected_seconds,
+                tenant=admission.get("tenant", "default"),
+                kind=admission.get("kind", "work"),
+                priority=admission.get("priority", Priority.NORMAL),
+                expected_seconds=admission.get("expected_seconds"),
                 discard=self._discard,
             )
-            self._queue.push(tenant, ticket)
-            try:
-                self._refuse_too_late(ticket)
-            except DeadlineTooShort:
-                self._queue.remove(tenant, ticket)
-                raise
+            self._queue.push(ticket.tenant, ticket, ticket.priority)
+            too_late = self._too_late(ticket, self._wait_before(ticket))
+            if too_late is not None:
+                self._queue.remove(ticket.tenant, ticket)
+                raise too_late
             self._tell_positions()
             self._changed.notify_all()
         ticket.forget = token.add_callback(lambda: self._cancel_queued(ticket))
         return ticket
 
     async def stream(
-        self,
-        work: Work[T],
-        *,
-        token: CancelToken,
-        tenant: str = "default",
-        kind: str = "work",
-        expected_seconds: float | None = None,
+        self, work: Work[T] | BatchWork[Any, T], *, token: CancelToken, **admission: Unpack[Admission]
     ) -> AsyncGenerator[Any, None]:
         """Do a piece of work and yield its events: `Queued`, `Started`, what it emits, and last `Result`.
 
@@ -145,7 +129,7 @@ class DeviceWorker:
             except RuntimeError:  # the loop has closed: nobody listens any more
                 token.cancel()
 
-        self.submit(work, token=token, emit=emit, tenant=tenant, kind=kind, expected_seconds=expected_seconds)
+        self.submit(work, token=token, emit=emit, **admission)
         forget = token.add_callback(lambda: emit(None))
         ended = False
         try:
@@ -171,17 +155,9 @@ class DeviceWorker:
             if not ended:
                 token.cancel()
 
-    async def call(
-        self,
-        work: Work[T],
-        *,
-        token: CancelToken,
-        tenant: str = "default",
-        kind: str = "work",
-        expected_seconds: float | None = None,
-    ) -> tuple[T, float]:
+    async def call(self, work: Work[T], *, token: CancelToken, **admission: Unpack[Admission]) -> tuple[T, float]:
         """Do a piece of work and return its result and the seconds it had waited; errors as `stream`."""
-        events = self.stream(work, token=token, tenant=tenant, kind=kind, expected_seconds=expected_seconds)
+        events = self.stream(work, token=token, **admission)
         try:
             async for event in events:
                 if isinstance(event, Result):
@@ -201,10 +177,9 @@ class DeviceWorker:
         with self._changed:
             self._admitting = False
             self._closed = True
-            waiting = self._queue.order()
-            running = self._running
+            admitted = [*self._queue.order(), *self._running]
             self._changed.notify_all()
-        for ticket in [*waiting, *([running] if running else [])]:
+        for ticket in admitted:
             # Whoever still waits did not cancel anything, and may try again elsewhere.
             ticket.token.cancel("the service is shutting down", ServiceUnavailable)
         self._thread.join(timeout)
@@ -212,7 +187,7 @@ class DeviceWorker:
 
     def _wait_idle(self, timeout: float | None) -> bool:
         with self._changed:
-            return self._changed.wait_for(lambda: not self._queue and self._running is None, timeout)
+            return self._changed.wait_for(lambda: not self._queue and not self._running, timeout)
 
     def _loop(self) -> None:
         while True:
@@ -220,35 +195,38 @@ class DeviceWorker:
                 self._changed.wait_for(lambda: self._queue or self._closed)
                 if self._closed:
                     return
-                ticket = self._running = self._queue.pop()
-                ticket.started_at = time.monotonic()
-                self._tell_positions()
-            last = self._execute(ticket)
-            with self._changed:
-                self._running = None
-                if isinstance(last, Result):
-                    self._estimates.record(ticket.kind, last.work_seconds)
-                self._changed.notify_all()
-            ticket.forget()
-            ticket.emit(last)
-            del ticket, last  # or they would live until the next piece of work
+                tickets = self._take()
+                too_late = {ticket: error for ticket in tickets if (error := self._too_late(ticket))}
+            for ticket, error in too_late.items():
+                tickets.remove(ticket)
+                self._settle(ticket, Failed(error))
+            if tickets:
+                execute(self.name, tickets, self._settle)
+            del tickets, too_late  # or they would live until the next piece of work
 
-    def _execute(self, ticket: Ticket) -> Result[Any] | Failed:
-        assert ticket.started_at is not None
-        queued_seconds = ticket.started_at - ticket.admitted_at
-        telemetry.QUEUE_WAIT_SECONDS.labels(self.name).observe(queued_seconds)
-        try:
-            ticket.token.check()
-            ticket.emit(Started(queued_seconds))
-            value = ticket.run()
-        except LikenessError as error:
-            return Failed(error)
-        except BaseException as error:
-            telemetry.log(_logger, logging.ERROR, "a piece of work failed", exc_info=error, kind=ticket.kind)
-            return Failed(Internal("the work failed; the service's log tells more"))
-        work_seconds = time.monotonic() - ticket.started_at
-        telemetry.WORK_SECONDS.labels(self.name, ticket.kind).observe(work_seconds)
-        return Result(value, queued_seconds, work_seconds)
+    def _take(self) -> list[Ticket]:
+        """Take the next piece of work off the queue, with the waiting ones that it can be done together with."""
+        first = self._queue.pop()
+        tickets, room = [first], first.limit - first.size
+        for ticket in self._queue.order() if first.batch_key is not None and room > 0 else ():
+            if ticket.batch_key == first.batch_key and ticket.size <= room:
+                self._queue.remove(ticket.tenant, ticket)
+                tickets.append(ticket)
+                room -= ticket.size
+        self._running = list(tickets)
+        for ticket in tickets:
+            ticket.started_at = time.monotonic()
+        self._tell_positions()
+        return tickets
+
+    def _settle(self, ticket: Ticket, last: Result[Any] | Failed) -> None:
+        with self._changed:
+            self._running.remove(ticket)
+            if isinstance(last, Result):
+                self._estimates.record(ticket.kind, last.work_seconds * last.batch_share)
+            self._changed.notify_all()
+        ticket.forget()
+        ticket.emit(last)
 
     def _cancel_queued(self, ticket: Ticket) -> None:
         if self._discard(ticket):
@@ -284,20 +262,25 @@ class DeviceWorker:
                 capacity=str(self.capacity),
             )
 
-    def _refuse_too_late(self, ticket: Ticket) -> None:
-        remaining = ticket.token.remaining()
-        if remaining is None:
-            return
+    def _wait_before(self, ticket: Ticket) -> float:
+        """Return how long a ticket of the queue is expected to wait, in seconds."""
         order = self._queue.order()
-        wait = self._running_seconds() + sum(map(self._expected, order[: order.index(ticket)]))
+        return self._running_seconds() + sum(map(self._expected, order[: order.index(ticket)]))
+
+    def _too_late(self, ticket: Ticket, wait: float = 0.0) -> DeadlineTooShort | None:
+        """Return the refusal of work that is not expected to end in time; None when it is."""
+        remaining = ticket.token.remaining()
+        if remaining is None or ticket.token.stopped:
+            return None
         own = ticket.expected_seconds
         if own is None:
             own = self._estimates.least(ticket.kind) or 0.0
-        if wait + own > remaining:
-            raise DeadlineTooShort(
-                f"the work is expected to end in {wait + own:.1f} s, but its deadline is in {remaining:.1f} s",
-                expected_seconds=f"{wait + own:.3f}",
-            )
+        if wait + own <= remaining:
+            return None
+        return DeadlineTooShort(
+            f"the work is expected to end in {wait + own:.1f} s, but its deadline is in {remaining:.1f} s",
+            expected_seconds=f"{wait + own:.3f}",
+        )
 
     def _expected(self, ticket: Ticket) -> float:
         if ticket.expected_seconds is not None:
@@ -306,10 +289,10 @@ class DeviceWorker:
 
     def _running_seconds(self) -> float:
         """Return how long the running work will still take."""
-        ticket = self._running
-        if ticket is None or ticket.started_at is None:
+        began = [ticket.started_at for ticket in self._running if ticket.started_at is not None]
+        if not began:
             return 0.0
-        return max(0.0, self._expected(ticket) - (time.monotonic() - ticket.started_at))
+        return max(0.0, sum(map(self._expected, self._running)) - (time.monotonic() - min(began)))
 
     def _retry_after(self) -> float:
         return min(_MAX_RETRY_SECONDS, max(_MIN_RETRY_SECONDS, self._running_seconds()))

@@ -10,6 +10,7 @@ from gateway import composition, translation
 from gateway.exchange import Exchange
 from gateway.models import DrawBody, FastPortraitBody, PortraitBody
 from gateway.openapi import post_documentation
+from gateway.swap_translation import swap_template
 from likeness.common.v1 import image_pb2
 
 router = APIRouter(tags=["Pictures"])
@@ -67,12 +68,10 @@ async def _portrait(exchange: Exchange, body: FastPortraitBody, mode: str) -> Re
     # Drawn without loss; only the answer is encoded as the client wants it.
     drawn = image_pb2.ImageOutput(format=image_pb2.IMAGE_FORMAT_PNG, store=body.store and body.include_original)
     generate = translation.generate_request(body, mode=mode, accepted=exchange.accepted, picture=drawn)
-    reference = await exchange.image(body.reference_image, "reference_image", call.deadline)
-    detect = translation.detect_request(body, reference)
-    template = translation.swap_template(body, reference=reference, picture=picture)
+    pictures = await exchange.swap_pictures(body, call.deadline)
+    template = swap_template(body, pictures=pictures, picture=picture)
     work = composition.portrait(
         call,
-        detect,
         generate,
         template,
         exchange.gateway.check_reference,

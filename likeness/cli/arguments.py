@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import argparse
-import math
 import os
+from collections.abc import Sequence
 from pathlib import Path
 
 from likeness.channel import DEFAULT_FACESWAP_ADDRESS, DEFAULT_GENERATOR_ADDRESS
-from likeness.results import FaceOrder, ImageFormat
-
-GENERATOR_VARIABLE = "LIKENESS_GENERATOR_ADDRESS"
-FACESWAP_VARIABLE = "LIKENESS_FACESWAP_ADDRESS"
+from likeness.cli.face_arguments import add_compare, add_face_model, add_faces, add_faceswap
+from likeness.cli.loras import add_lora_commands, add_lora_options
+from likeness.cli.options import FACESWAP_VARIABLE, GENERATOR_VARIABLE, add_common, add_output, add_server
+from likeness.results import Priority
 
 EPILOG = f"""environment:
   {GENERATOR_VARIABLE}, {FACESWAP_VARIABLE}
@@ -29,6 +29,17 @@ example:
 """
 
 
+def parse_arguments(arguments: Sequence[str] | None = None) -> argparse.Namespace:
+    """Return what the command line says (the process's own when left out). Raises SystemExit when it makes no sense."""
+    parser = build_parser()
+    options = parser.parse_args(arguments)
+    if options.command == "generate" and options.preview_every is not None and options.previews is None:
+        parser.error("argument --preview-every: goes with --previews")
+    if options.command == "faceswap" and not options.references and not options.face_models:
+        parser.error("faceswap: name a picture with the face to put in, or --face-model")
+    return options
+
+
 def build_parser() -> argparse.ArgumentParser:
     """Return the parser of the whole command line."""
     parser = argparse.ArgumentParser(
@@ -39,59 +50,46 @@ def build_parser() -> argparse.ArgumentParser:
     )
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     _add_generate(commands.add_parser("generate", help="draw pictures from words"))
-    _add_faceswap(commands.add_parser("faceswap", help="put the face of one picture onto another"))
-    _add_faces(commands.add_parser("faces", help="list the faces of a picture"))
-    _add_compare(commands.add_parser("compare", help="tell how alike the faces of two pictures are"))
+    add_faceswap(commands.add_parser("faceswap", help="put the face of one picture onto another"))
+    add_faces(commands.add_parser("faces", help="list the faces of a picture"))
+    add_compare(commands.add_parser("compare", help="tell how alike the faces of two pictures are"))
+    add_face_model(commands.add_parser("face-model", help="keep a person as several photos show them"))
     _add_capabilities(commands.add_parser("capabilities", help="tell what the services can do"))
+    lora = commands.add_parser("lora", help="keep, list, show and remove LoRAs")
+    for command in add_lora_commands(lora, GENERATOR_VARIABLE, DEFAULT_GENERATOR_ADDRESS):
+        add_common(command)
     return parser
 
 
 def _add_generate(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("prompt", help="what to draw")
-    _add_output(parser, "picture.png", "where to write; several pictures get a number (%(default)s)")
-    _add_server(parser, GENERATOR_VARIABLE, DEFAULT_GENERATOR_ADDRESS, "generator")
+    add_output(parser, "picture.png", "where to write; several pictures get a number (%(default)s)")
+    add_server(parser, GENERATOR_VARIABLE, DEFAULT_GENERATOR_ADDRESS, "generator")
     parser.add_argument("--negative-prompt", metavar="TEXT", help="what to keep out")
     parser.add_argument("--mode", default="", help="full (the default), fast, or another of the deployment")
     parser.add_argument("--aspect-ratio", default="", metavar="W:H", help="shape, for example 9:16")
-    parser.add_argument("--width", type=int, metavar="PIXELS")
-    parser.add_argument("--height", type=int, metavar="PIXELS")
+    parser.add_argument(
+        "--width", type=int, metavar="PIXELS", help="in place of a shape, with --height; brought to the nearest size"
+    )
+    parser.add_argument("--height", type=int, metavar="PIXELS", help="goes with --width")
     parser.add_argument("--seed", type=int, help="the same seed draws the same picture")
     parser.add_argument("-n", "--count", type=int, help="how many pictures, 1–8")
     parser.add_argument("--steps", type=int, help="denoising steps, 1–100")
     parser.add_argument("--guidance", type=float, dest="true_cfg_scale", help="classifier-free guidance, 1–20")
-
-
-def _add_faceswap(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("target", help="the picture to change")
-    parser.add_argument("reference", help="the picture with the face to put in")
-    _add_output(parser, "swapped.png", "where to write (%(default)s)")
-    _add_server(parser, FACESWAP_VARIABLE, DEFAULT_FACESWAP_ADDRESS, "faceswap service")
+    add_lora_options(parser)
     parser.add_argument(
-        "--target-face", type=int, action="append", default=[], metavar="INDEX", dest="target_face_indexes",
-        help="which face to change; may be repeated; the first one when left out",
+        "--priority", type=Priority, choices=list(Priority), default=Priority.NORMAL,
+        help="high goes before your other work, low after everybody's (%(default)s)",
     )  # fmt: skip
-    _add_order(parser, "--target-order", "order in which target faces are counted")
     parser.add_argument(
-        "--reference-face", type=int, metavar="INDEX", dest="reference_face_index", help="which face to use"
+        "--previews", type=Path, metavar="DIR", help="write small pictures of the steps into this folder"
     )
-    parser.add_argument("--no-restore", action="store_false", dest="restore_face", help="do not restore the faces")
-    parser.add_argument("--engine", default="", help="swap engine; the deployment's own when left out")
-    _add_min_score(parser, "do not count faces")
-
-
-def _add_faces(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("picture", help="the picture")
-    _add_server(parser, FACESWAP_VARIABLE, DEFAULT_FACESWAP_ADDRESS, "faceswap service")
-    _add_common(parser)
-    _add_order(parser, "--order", "order of the list")
-    _add_min_score(parser, "leave out faces")
-
-
-def _add_compare(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("first", help="a picture; its largest face counts")
-    parser.add_argument("second", help="another picture")
-    _add_server(parser, FACESWAP_VARIABLE, DEFAULT_FACESWAP_ADDRESS, "faceswap service")
-    _add_common(parser)
+    parser.add_argument(
+        "--preview-every",
+        type=int,
+        metavar="STEPS",
+        help="steps from one preview to the next (1); goes with --previews",
+    )
 
 
 def _add_capabilities(parser: argparse.ArgumentParser) -> None:
@@ -102,51 +100,4 @@ def _add_capabilities(parser: argparse.ArgumentParser) -> None:
         parser.add_argument(
             f"--{name}-server", metavar="HOST:PORT", default=os.environ.get(variable, default), help="(%(default)s)"
         )
-    _add_common(parser)
-
-
-def _add_output(parser: argparse.ArgumentParser, default: str, text: str) -> None:
-    place = parser.add_mutually_exclusive_group()
-    place.add_argument("-o", "--output", type=Path, default=Path(default), metavar="FILE", help=text)
-    place.add_argument(
-        "--store", action="store_true", help="write nothing: keep the answer with the service, and tell its URI"
-    )
-    parser.add_argument(
-        "--format", type=ImageFormat, choices=list(ImageFormat), dest="output_format",
-        help="file format; by the file's name when left out",
-    )  # fmt: skip
-    parser.add_argument("--quality", type=int, help="JPEG or WebP quality, 1–100")
-    _add_common(parser)
-
-
-def _add_min_score(parser: argparse.ArgumentParser, what: str) -> None:
-    parser.add_argument("--min-score", type=float, metavar="SCORE", help=f"{what} below this detection score, 0.1–0.99")
-
-
-def _add_order(parser: argparse.ArgumentParser, flag: str, text: str) -> None:
-    parser.add_argument(
-        flag, type=FaceOrder, choices=list(FaceOrder), default=FaceOrder.LARGE_TO_SMALL, help=f"{text} (%(default)s)"
-    )
-
-
-def _add_server(parser: argparse.ArgumentParser, variable: str, default: str, what: str) -> None:
-    parser.add_argument(
-        "--server", metavar="HOST:PORT", default=os.environ.get(variable, default),
-        help=f"where the {what} is (%(default)s)",
-    )  # fmt: skip
-
-
-def _add_common(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--json", action="store_true", help="tell the result as JSON on standard output")
-    parser.add_argument("--timeout", type=_seconds, metavar="SECONDS", help="give up after so long")
-
-
-def _seconds(text: str) -> float:
-    """Return a time above 0. Raises ArgumentTypeError."""
-    try:
-        value = float(text)
-    except ValueError:
-        value = math.nan
-    if not 0 < value < math.inf:
-        raise argparse.ArgumentTypeError("must be a number of seconds above 0")
-    return value
+    add_common(parser)

@@ -7,17 +7,19 @@ import asyncio
 import os
 import sys
 from collections.abc import Sequence
-from dataclasses import asdict
-from pathlib import Path
 
 import grpc
 
 from likeness.calls import CallOptions
-from likeness.cli import output
-from likeness.cli.arguments import build_parser
+from likeness.cli import face_commands, output
+from likeness.cli.arguments import parse_arguments
+from likeness.cli.loras import run_lora_command
+from likeness.cli.previews import PreviewFolder
 from likeness.cli.progress import ProgressLine
+from likeness.cli.writing import check_folder, show
 from likeness.client import AsyncClient
 from likeness.errors import LikenessError
+from likeness.results import GenerationEvent
 
 FAULT, REFUSED, UNAVAILABLE, TOO_LATE, INTERRUPTED, UNREAD = 1, 3, 4, 5, 130, 141
 _STATUS = {
@@ -29,7 +31,7 @@ _STATUS = {
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line (the process's own when left out) and return the exit status."""
-    options = build_parser().parse_args(arguments)
+    options = parse_arguments(arguments)
     try:
         status = _run(options)
         # Here, and not when the interpreter ends: what goes wrong then has no handler.
@@ -67,23 +69,37 @@ def exit_status(error: LikenessError) -> int:
     return REFUSED if 400 <= error.http_status < 499 else FAULT
 
 
-def _show(options: argparse.Namespace, result: object, text: str, files: Sequence[Path] = ()) -> None:
-    if options.json:
-        document: dict[str, object] = {"files": [str(path) for path in files]} if files else {}
-        print(output.to_json(document | asdict(result)))  # type: ignore[call-overload]
-    else:
-        print(text)
-
-
 async def _generate(options: argparse.Namespace) -> None:
-    _check_folder(options)
-    progress = ProgressLine()
-    names = ("negative_prompt", "mode", "aspect_ratio", "width", "height", "seed", "count", "steps", "true_cfg_scale")
+    check_folder(options)
+    pictures = options.count or 1
+    progress = ProgressLine(pictures)
+    previews = PreviewFolder(options.previews, options.output.stem, pictures) if options.previews else None
+
+    def on_progress(event: GenerationEvent) -> None:
+        progress(event)
+        if previews is not None:
+            previews(event)
+
+    names = (
+        "negative_prompt",
+        "mode",
+        "aspect_ratio",
+        "width",
+        "height",
+        "seed",
+        "count",
+        "steps",
+        "true_cfg_scale",
+        "priority",
+        "loras",
+        "trigger_word",
+    )
     async with AsyncClient(generator_address=options.server) as client:
         try:
             result = await client.generate(
                 options.prompt,
-                on_progress=progress,
+                on_progress=on_progress,
+                preview_every=(options.preview_every or 1) if previews else 0,
                 timeout_seconds=options.timeout,
                 output_format=options.output_format or output.format_for(options.output),
                 quality=options.quality,
@@ -97,67 +113,43 @@ async def _generate(options: argparse.Namespace) -> None:
         for item in result.pictures
         if not options.store
     ]
-    _show(options, result, output.describe_generation(result, files), files)
+    text = output.describe_generation(result, files)
+    if previews is not None:
+        text += f"\n{len(previews.files)} previews in {options.previews}"
+    show(options, result, text, files, previews.files if previews else ())
 
 
-async def _faceswap(options: argparse.Namespace) -> None:
-    _check_folder(options)
-    names = ("target_face_indexes", "target_order", "reference_face_index", "restore_face", "engine", "min_score")
-    async with AsyncClient(faceswap_address=options.server) as client:
-        result = await client.swap(
-            options.target,
-            options.reference,
-            timeout_seconds=options.timeout,
-            output_format=options.output_format or output.format_for(options.output),
-            quality=options.quality,
-            store=options.store,
-            **{name: getattr(options, name) for name in names},
-        )
-    files = [] if options.store else [result.picture.save(options.output)]
-    _show(options, result, output.describe_swap(result, files), files)
-
-
-async def _faces(options: argparse.Namespace) -> None:
-    async with AsyncClient(faceswap_address=options.server) as client:
-        result = await client.detect_faces(
-            options.picture, timeout_seconds=options.timeout, order=options.order, min_score=options.min_score
-        )
-    _show(options, result, output.describe_faces(result))
-
-
-async def _compare(options: argparse.Namespace) -> None:
-    async with AsyncClient(faceswap_address=options.server) as client:
-        result = await client.compare_faces(options.first, options.second, timeout_seconds=options.timeout)
-    _show(options, result, output.describe_comparison(result))
+async def _lora(options: argparse.Namespace) -> None:
+    document, text = await run_lora_command(options)
+    print(output.to_json(document) if options.json else text)
 
 
 async def _capabilities(options: argparse.Namespace) -> None:
     call = CallOptions(timeout_seconds=options.timeout)
     async with AsyncClient(options.generator_server, options.faceswap_server) as client:
         generator, faceswap = await asyncio.gather(
-            client.generator_capabilities(call), client.faceswap_capabilities(call)
+            client.generator_capabilities(call), client.faceswap_capabilities(call), return_exceptions=True
         )
+    fault = next((answer for answer in (generator, faceswap) if isinstance(answer, BaseException)), None)
     if options.json:
+        if fault is not None:
+            raise fault
         print(output.to_json({"generator": generator, "faceswap": faceswap}))
-    else:
-        print(output.describe_capabilities(generator, faceswap))
-
-
-def _check_folder(options: argparse.Namespace) -> None:
-    """Raise OSError before the work when its result could not be written after it."""
-    if options.store:
         return
-    path: Path = options.output
-    if not path.absolute().parent.is_dir():
-        raise FileNotFoundError(2, "there is no such folder", str(path.absolute().parent))
-    if path.is_dir():
-        raise IsADirectoryError(21, "this is a folder; name a file in it", str(path))
+    if not isinstance(generator, BaseException):
+        print(output.describe_generator(generator))
+    if not isinstance(faceswap, BaseException):
+        print(output.describe_faceswap(faceswap))
+    if fault is not None:
+        raise fault
 
 
 _COMMANDS = {
     "generate": _generate,
-    "faceswap": _faceswap,
-    "faces": _faces,
-    "compare": _compare,
+    "faceswap": face_commands.faceswap,
+    "faces": face_commands.faces,
+    "compare": face_commands.compare,
+    "face-model": face_commands.face_model,
     "capabilities": _capabilities,
+    "lora": _lora,
 }

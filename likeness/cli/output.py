@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from dataclasses import asdict, is_dataclass
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -36,6 +37,10 @@ def _plain(value: Any) -> Any:
         return [_plain(item) for item in value]
     if isinstance(value, float):
         return round(value, 4)
+    if isinstance(value, datetime):
+        return value.isoformat()
+    if isinstance(value, datetime):
+        return value.isoformat(timespec="milliseconds")
     return str(value) if isinstance(value, Path) else value
 
 
@@ -59,8 +64,9 @@ def describe_generation(result: Generation, paths: Sequence[Path]) -> str:
         f"{place}  {item.picture.width}×{item.picture.height}  seed {item.seed}"
         for place, item in zip(places, result.pictures, strict=True)
     ]
+    loras = "".join(f", {lora.lora_id}:{lora.version}={lora.strength:g}" for lora in result.finished.loras)
     lines.append(
-        f"{result.finished.mode}, {result.finished.steps} steps, {seconds:.1f} s, {result.finished.model.name}"
+        f"{result.finished.mode}, {result.finished.steps} steps, {seconds:.1f} s, {result.finished.model.name}{loras}"
     )
     return "\n".join(lines)
 
@@ -71,18 +77,19 @@ def describe_swap(result: SwapResult, paths: Sequence[Path]) -> str:
     lines = [f"{place}  {result.picture.width}×{result.picture.height}  engine {result.engine}"]
     for item in result.swapped:
         after = "no face found" if item.identity_after is None else f"{item.identity_after:.2f}"
-        lines.append(f"face {item.target_face_index}: identity {item.identity_before:.2f} → {after}")
+        source = f" with reference {item.reference_index}" if len(result.references) > 1 else ""
+        lines.append(f"face {item.target_face_index}{source}: identity {item.identity_before:.2f} → {after}")
+    lines += [f"face {item.target_face_index} left as it is: {item.detail}" for item in result.skipped]
     restoration = result.restoration
     lines.append(f"restored by {restoration.model}" if restoration.applied else f"not restored: {restoration.reason}")
     lines += [f"note: {warning}" for warning in result.warnings]
     return "\n".join(lines)
 
 
-def describe_faces(result: Faces) -> str:
-    """Return a line a face."""
-    if not result.faces:
-        return "no face"
-    return "\n".join(_describe_face(face) for face in result.faces)
+def describe_faces(result: Faces, paths: Sequence[Path] = ()) -> str:
+    """Return a line a face, and where the drawing was written."""
+    lines = [_describe_face(face) for face in result.faces] or ["no face"]
+    return "\n".join([*lines, *map(str, paths)])
 
 
 def describe_comparison(result: Comparison) -> str:
@@ -95,8 +102,8 @@ def describe_comparison(result: Comparison) -> str:
     return "\n".join(lines)
 
 
-def describe_capabilities(generator: GeneratorCapabilities, faceswap: FaceSwapCapabilities) -> str:
-    """Return what the services can do, in a few lines."""
+def describe_generator(generator: GeneratorCapabilities) -> str:
+    """Return what the generator can do, in a few lines."""
     sizes = ", ".join(f"{size.aspect_ratio} {size.width}×{size.height}" for size in generator.sizes)
     lines = [f"generator: {_describe_model(generator.model)}"]
     lines += [
@@ -106,6 +113,15 @@ def describe_capabilities(generator: GeneratorCapabilities, faceswap: FaceSwapCa
     lines += [
         f"  sizes: {sizes}; multiples of {generator.size_multiple}",
         f"  at most {generator.max_count} pictures a request, {generator.queue_capacity} requests waiting",
+        f"  at most {generator.max_loras} LoRAs a request, rank {generator.max_lora_rank}, "
+        f"together {generator.max_total_lora_rank}",
+    ]
+    return "\n".join(lines)
+
+
+def describe_faceswap(faceswap: FaceSwapCapabilities) -> str:
+    """Return what the faceswap service can do, in a few lines."""
+    lines = [
         f"faceswap: {_describe_model(faceswap.model)}",
         f"  engines: {', '.join(faceswap.engines)}; restorers: {', '.join(faceswap.restorers) or 'none'}",
         f"  faces from {faceswap.min_reference_face_pixels} pixels (reference) and {faceswap.min_target_face_pixels} "
@@ -121,7 +137,14 @@ def describe_capabilities(generator: GeneratorCapabilities, faceswap: FaceSwapCa
 
 
 def _describe_model(model: ModelInfo) -> str:
-    return f"{model.name} {model.revision} (profile {model.profile}, {model.precision}, {model.device})"
+    facts = [f"profile {model.profile}", model.precision, model.device]
+    if model.guidance_device:
+        facts.append(f"guidance on {model.guidance_device}")
+    if model.offload not in ("", "none"):
+        facts.append(f"offload {model.offload}")
+    if model.compiled:
+        facts.append("compiled")
+    return f"{model.name} {model.revision} ({', '.join(facts)})"
 
 
 def _describe_face(face: Face) -> str:

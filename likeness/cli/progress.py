@@ -13,17 +13,24 @@ BAR_CHARACTERS = 30
 class ProgressLine:
     """Shows events on a terminal. Where the stream is no terminal it stays silent."""
 
-    def __init__(self, stream: TextIO | None = None) -> None:
-        """Write to ``stream``; standard error when left out."""
+    def __init__(self, pictures: int = 1, stream: TextIO | None = None) -> None:
+        """Show the progress of so many ``pictures`` on ``stream``; standard error when left out."""
+        self._pictures = max(1, pictures)
         self._stream = stream or sys.stderr
         self._visible = self._stream.isatty()
         self._length = 0
+        self._steps: dict[int, Step] = {}
 
     def __call__(self, event: GenerationEvent) -> None:
         """Show an event."""
-        text = describe(event)
-        if text is not None:
-            self._write(text)
+        match event:
+            case Queued(position):
+                self._write(f"waiting: {position} before this one" if position else "waiting: next in line")
+            case Started(_):
+                self._write("drawing")
+            case Step(image_index, _, _):
+                self._steps[image_index] = event
+                self._write(describe_steps(list(self._steps.values()), self._pictures))
 
     def close(self) -> None:
         """Wipe the line."""
@@ -40,16 +47,11 @@ class ProgressLine:
             self._length = len(text)
 
 
-def describe(event: GenerationEvent) -> str | None:
-    """Return an event as a line; None for one that needs none."""
-    match event:
-        case Queued(position):
-            return f"waiting: {position} before this one"
-        case Started(_):
-            return "drawing"
-        case Step(image_index, step, total_steps):
-            done = round(BAR_CHARACTERS * step / max(1, total_steps))
-            bar = "#" * done + "." * (BAR_CHARACTERS - done)
-            return f"picture {image_index + 1} [{bar}] step {step} of {total_steps}"
-        case _:
-            return None
+def describe_steps(steps: list[Step], pictures: int) -> str:
+    """Return a bar over all pictures, from the last step of each that was begun; they may be drawn together."""
+    total = steps[0].total_steps * pictures
+    done = sum(step.step for step in steps)
+    filled = round(BAR_CHARACTERS * done / max(1, total))
+    bar = "#" * filled + "." * (BAR_CHARACTERS - filled)
+    count = f"{len(steps)} of {pictures} pictures, " if pictures > 1 else ""
+    return f"[{bar}] {count}step {done} of {total}"

@@ -140,6 +140,43 @@ class FaceIndexOutOfRange(FaceError):
     title = "There is no face with that index"
 
 
+class NoMatchingFace(FaceError):
+    """The picture shows faces, but none that the request's gender or match leaves."""
+
+    reason = "NO_MATCHING_FACE"
+    title = "No face is of the asked kind"
+
+
+class PhotosUnusable(FaceError):
+    """No face model can be built from the photos: none has a usable face, or they show different people."""
+
+    reason = "PHOTOS_UNUSABLE"
+    title = "The photos make no face model"
+
+
+class DatasetUnusable(FaceError):
+    """No LoRA can be trained on the photos: too few are usable, or they show different people."""
+
+    reason = "DATASET_UNUSABLE"
+    title = "The photos cannot be trained on"
+
+
+class FaceModelIncompatible(FaceError):
+    """The face model was built for another engine, or by other networks than the deployment's."""
+
+    reason = "FACE_MODEL_INCOMPATIBLE"
+    title = "The face model does not fit"
+
+
+class ContentRefused(LikenessError):
+    """The deployment's content check refuses a picture or the result."""
+
+    reason = "CONTENT_REFUSED"
+    code = StatusCode.INVALID_ARGUMENT
+    http_status = 422
+    title = "The content is refused"
+
+
 class FetchRefused(LikenessError):
     """The URL of a picture may not be fetched."""
 
@@ -217,6 +254,20 @@ class LoraNotFound(NotFound):
 
     reason = "LORA_NOT_FOUND"
     title = "There is no such LoRA"
+
+
+class TrainingJobNotFound(NotFound):
+    """The tenant has no training job of that name."""
+
+    reason = "TRAINING_JOB_NOT_FOUND"
+    title = "There is no such training job"
+
+
+class FaceModelNotFound(NotFound):
+    """There is no face model of that name."""
+
+    reason = "FACE_MODEL_NOT_FOUND"
+    title = "There is no such face model"
 
 
 class ArtifactNotFound(NotFound):
@@ -323,6 +374,15 @@ class ServiceUnavailable(LikenessError):
     code = StatusCode.UNAVAILABLE
     http_status = 503
     title = "The service is not available"
+
+
+class InsufficientResources(LikenessError):
+    """The machine has too little memory or disk for the work."""
+
+    reason = "INSUFFICIENT_RESOURCES"
+    code = StatusCode.UNAVAILABLE
+    http_status = 507
+    title = "The machine has too little memory or disk"
 
 
 class Unsupported(LikenessError):

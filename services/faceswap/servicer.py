@@ -4,28 +4,49 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections.abc import Mapping
 from typing import Any, TypeVar
 
 import grpc.aio
 
-from core.faces import identity_score
+from core.faces import Face, identity_score
 from core.runtime.artifacts import ArtifactStore
 from core.runtime.calls import current_metadata
 from core.runtime.cancellation import CancelToken
-from core.runtime.images import EncodedImage, RgbArray, encode_output, read_image_input, to_image_message
+from core.runtime.images import (
+    DecodedImage,
+    EncodedImage,
+    RgbArray,
+    encode_like,
+    encode_output,
+    read_picture_input,
+    to_image_message,
+)
 from core.runtime.work import Emit, Work
 from core.runtime.worker import DeviceWorker
 from likeness.common.v1 import image_pb2, progress_pb2
 from likeness.faceswap.v1 import faceswap_service_pb2 as pb2
 from likeness.faceswap.v1 import faceswap_service_pb2_grpc
-from services.faceswap.swapper import REFERENCE, TARGET, FaceSwapper, SwapChoices, SwapOutcome
-from services.faceswap.translation import face_message, order_of, swapped_message
+from services.faceswap.drawing import draw_faces
+from services.faceswap.face_model_store import FaceModelStore
+from services.faceswap.outcome import SwapOutcome
+from services.faceswap.references import Reference, ReferencePicture
+from services.faceswap.swapper import MATCH, REFERENCE, TARGET, FaceSwapper
+from services.faceswap.translation import (
+    MIN_SCORE,
+    face_message,
+    order_of,
+    reference_message,
+    restoration_message,
+    skipped_message,
+    swap_choices,
+    swapped_message,
+)
 
 Context = grpc.aio.ServicerContext[Any, Any]
 
 T = TypeVar("T")
 
-_MIN_SCORE = 0.5
 _MAX_DECODING = 2
 """Requests whose pictures are decoded at a time."""
 
@@ -33,63 +54,86 @@ _MAX_DECODING = 2
 class FaceSwapServicer(faceswap_service_pb2_grpc.FaceSwapServiceServicer):
     """``likeness.faceswap.v1.FaceSwapService`` over a swapper."""
 
-    def __init__(self, swapper: FaceSwapper, worker: DeviceWorker, artifacts: ArtifactStore, profile: str) -> None:
+    def __init__(
+        self,
+        swapper: FaceSwapper,
+        worker: DeviceWorker,
+        artifacts: ArtifactStore,
+        profile: str,
+    ) -> None:
         """Swap with ``swapper`` on the thread of ``worker``; pictures may come from and go to ``artifacts``."""
         self._swapper = swapper
         self._worker = worker
         self._artifacts = artifacts
         self._profile = profile
+        self._models = FaceModelStore(artifacts, swapper.revision, swapper.analyser.canonical)
         self._decoding = asyncio.Semaphore(_MAX_DECODING)
 
     async def DetectFaces(self, request: pb2.DetectFacesRequest, context: Context) -> pb2.DetectFacesResponse:
         """Find the faces of a picture. Raises ImageError."""
-        (image,) = await self._read((request.image, "image"))
+        (picture,) = await self._read((request.image, "image"))
+        image = picture.rgb
 
-        def work(token: CancelToken, emit: Emit) -> pb2.DetectFacesResponse:
-            faces = self._swapper.analyser.analyse(image, min_score=_min_score(request), order=order_of(request.order))
-            messages = [face_message(face, index) for index, face in enumerate(faces)]
-            return pb2.DetectFacesResponse(faces=messages, width=image.shape[1], height=image.shape[0])
+        def work(token: CancelToken, emit: Emit) -> list[Face]:
+            return self._swapper.analyser.analyse(
+                image, min_score=_min_score(request), order=order_of(request.order), thorough=request.thorough
+            )
 
-        response, _ = await self._call(work, context, "detect")
+        faces, _ = await self._call(work, context, "detect")
+        response = pb2.DetectFacesResponse(
+            faces=[face_message(face, index) for index, face in enumerate(faces)],
+            width=image.shape[1],
+            height=image.shape[0],
+        )
+        if request.HasField("drawing"):
+            drawn = await asyncio.to_thread(lambda: self._write(draw_faces(image, faces), request.drawing))
+            response.drawing.CopyFrom(drawn)
         return response
 
     async def Swap(self, request: pb2.SwapRequest, context: Context) -> pb2.SwapResponse:
-        """Put the reference's face onto the target. Raises ImageError, FaceError, UnknownEngine."""
+        """Put the references' faces onto the target.
+
+        Raises ImageError, FaceError, UnknownEngine, FaceModelNotFound, ContentRefused.
+        """
         started = time.monotonic()
         # Refused before the pictures are decoded.
-        self._swapper.engine(request.engine)
-        choices = SwapChoices(
-            target_face_indexes=tuple(request.target_face_indexes),
-            reference_face_index=request.reference_face_index if request.HasField("reference_face_index") else None,
-            target_order=order_of(request.target_order),
-            engine=request.engine,
-            min_score=_min_score(request),
-        )
-
-        reference, target = await self._read((request.reference_image, REFERENCE), (request.target_image, TARGET))
+        choices = swap_choices(request)
+        engine = self._swapper.engine(choices.engine, choices.pixel_boost).name
+        self._swapper.restorers.choose(choices.restoration)
+        named = _pictures(request)
+        pictures = dict(zip(named, await self._read(*((image, field) for field, image in named.items())), strict=True))
+        images = {field: picture.rgb for field, picture in pictures.items()}
+        sources = await asyncio.to_thread(self._sources, request, images, engine)
         decode_seconds = time.monotonic() - started
 
         def work(token: CancelToken, emit: Emit) -> SwapOutcome:
-            return self._swapper.swap(target, reference, choices, token)
+            for field, image in images.items():
+                self._check_content(image, field, token)
+            outcome = self._swapper.swap(images[TARGET], sources, choices, token, images.get(MATCH))
+            self._check_content(outcome.image, None, token)
+            return outcome
 
         outcome, queued_seconds = await self._call(work, context, "swap")
         before_encode = time.monotonic()
         # In a thread of its own: the device goes on with the next call.
-        image = await asyncio.to_thread(self._write, outcome, request.output)
+        image, lost = await asyncio.to_thread(self._write_like, pictures[TARGET], outcome.image, request.output)
         encode_seconds = time.monotonic() - before_encode
         return pb2.SwapResponse(
             image=image,
             swapped=[swapped_message(swapped) for swapped in outcome.swapped],
             target_faces=[face_message(face, index) for index, face in enumerate(outcome.target_faces)],
-            reference_face=face_message(outcome.reference_face, outcome.reference_face_index),
+            reference_face=_first_used(outcome),
             engine=outcome.engine,
-            restoration=self._restoration(request),
-            warnings=outcome.warnings,
+            restoration=restoration_message(outcome, choices.restoration, self._profile),
+            warnings=[*outcome.warnings, *lost],
+            skipped=[skipped_message(skipped) for skipped in outcome.skipped],
+            references=[reference_message(reference) for reference in outcome.references],
             timings=pb2.SwapTimings(
                 queue_milliseconds=queued_seconds * 1e3,
                 decode_milliseconds=decode_seconds * 1e3,
                 analyse_milliseconds=outcome.seconds.analyse * 1e3,
                 swap_milliseconds=outcome.seconds.swap * 1e3,
+                restore_milliseconds=outcome.seconds.restore * 1e3,
                 score_milliseconds=outcome.seconds.score * 1e3,
                 encode_milliseconds=encode_seconds * 1e3,
                 total_milliseconds=(time.monotonic() - started) * 1e3,
@@ -97,17 +141,29 @@ class FaceSwapServicer(faceswap_service_pb2_grpc.FaceSwapServiceServicer):
         )
 
     async def CompareFaces(self, request: pb2.CompareFacesRequest, context: Context) -> pb2.CompareFacesResponse:
-        """Tell how alike the largest faces of two pictures are. Raises ImageError, NoFace."""
+        """Tell how alike two faces are. Raises ImageError, NoFace, FaceIndexOutOfRange."""
         pictures = await self._read((request.first_image, "first_image"), (request.second_image, "second_image"))
 
         def work(token: CancelToken, emit: Emit) -> pb2.CompareFacesResponse:
-            first = self._swapper.faces(pictures[0], "first_image")[0]
-            token.check()
-            second = self._swapper.faces(pictures[1], "second_image")[0]
+            found = []
+            indexes = (request.first_face_index, request.second_face_index)
+            for picture, name, index in zip(pictures, ("first", "second"), indexes, strict=True):
+                token.check()
+                found.append(
+                    self._swapper.face_at(
+                        picture.rgb,
+                        f"{name}_image",
+                        index=index,
+                        index_field=f"{name}_face_index",
+                        order=order_of(request.order),
+                        min_score=_min_score(request),
+                    )
+                )
+            (first_index, first), (second_index, second) = found
             return pb2.CompareFacesResponse(
                 identity=identity_score(first.embedding, second.embedding),
-                first_face=face_message(first, 0),
-                second_face=face_message(second, 0),
+                first_face=face_message(first, first_index),
+                second_face=face_message(second, second_index),
             )
 
         response, _ = await self._call(work, context, "compare")
@@ -118,44 +174,100 @@ class FaceSwapServicer(faceswap_service_pb2_grpc.FaceSwapServiceServicer):
     ) -> pb2.GetCapabilitiesResponse:
         """Tell what this deployment can do."""
         limits = self._swapper.engine("").limits
+        neural = self._swapper.engines.neural
         return pb2.GetCapabilitiesResponse(
             model=progress_pb2.ModelInfo(
                 name="likeness/faces",
-                revision=self._swapper.revision,
+                revision=self._swapper.models_revision,
                 profile=self._profile,
                 precision="float32",
-                device="cpu",
+                device=self._swapper.device,
             ),
-            engines=self._swapper.engine_names,
+            engines=self._swapper.engines.names,
+            restorers=self._swapper.restorers.names,
+            execution_provider=self._swapper.engines.execution_provider,
+            face_sizes=() if neural is None else neural.face_sizes,
             max_pose_degrees=limits.max_pose_degrees,
             min_reference_face_pixels=limits.min_reference_face_pixels,
             min_target_face_pixels=limits.min_target_face_pixels,
             queue_capacity=self._worker.capacity,
             max_reference_turn_degrees=limits.max_reference_turn_degrees,
+            content_check=self._swapper.content_check is not None,
         )
 
     async def _call(self, work: Work[T], context: Context, kind: str) -> tuple[T, float]:
         token = CancelToken.for_call(context)
         return await self._worker.call(work, token=token, tenant=current_metadata().tenant_id, kind=kind)
 
-    async def _read(self, *images: tuple[image_pb2.ImageInput, str]) -> list[RgbArray]:
+    async def _read(self, *images: tuple[image_pb2.ImageInput, str]) -> list[DecodedImage]:
         """Decode pictures, each with its field, before the work waits for its turn: a damaged one is told at once.
 
         Few are decoded at a time, and none without room in the queue, so what waits decoded is bounded by its capacity.
         """
         async with self._decoding:
             self._worker.check_room()
-            return [await asyncio.to_thread(read_image_input, image, self._artifacts, field) for image, field in images]
+            return [
+                await asyncio.to_thread(read_picture_input, image, self._artifacts, field) for image, field in images
+            ]
 
-    def _write(self, outcome: SwapOutcome, output: image_pb2.ImageOutput) -> image_pb2.Image:
-        encoded: EncodedImage = encode_output(outcome.image, output)
+    def _sources(
+        self, request: pb2.SwapRequest, images: Mapping[str, RgbArray], engine: str
+    ) -> list[ReferencePicture | Reference]:
+        """Return whom a request names. Blocking: face models are read from the store."""
+        if request.face_model_id:
+            return [self._models.reference(request.face_model_id, engine, field="face_model_id")]
+        if request.HasField("reference_image"):
+            indexes = tuple(request.reference_face_indexes)
+            index_field = "reference_face_indexes" if indexes else "reference_face_index"
+            if request.HasField("reference_face_index"):
+                indexes = (request.reference_face_index,)
+            return [ReferencePicture(images[REFERENCE], REFERENCE, index_field, indexes)]
+        sources: list[ReferencePicture | Reference] = []
+        for number, item in enumerate(request.references):
+            path = f"references[{number}]"
+            if item.WhichOneof("source") == "face_model_id":
+                sources.append(self._models.reference(item.face_model_id, engine, field=f"{path}.face_model_id"))
+            else:
+                indexes = (item.face_index,) if item.HasField("face_index") else ()
+                field = f"{path}.image"
+                sources.append(ReferencePicture(images[field], field, f"{path}.face_index", indexes))
+        return sources
+
+    def _check_content(self, image: RgbArray, field: str | None, token: CancelToken) -> None:
+        if self._swapper.content_check is not None:
+            token.check()
+            self._swapper.content_check.check(image, field)
+
+    def _write(self, image: RgbArray, output: image_pb2.ImageOutput) -> image_pb2.Image:
+        encoded: EncodedImage = encode_output(image, output)
         return to_image_message(encoded, output, self._artifacts)
 
-    def _restoration(self, request: pb2.SwapRequest) -> pb2.Restoration:
-        if request.HasField("restore_face") and not request.restore_face:
-            return pb2.Restoration(applied=False, reason="restore_face is false")
-        return pb2.Restoration(applied=False, reason=f"the profile '{self._profile}' has no restorer")
+    def _write_like(
+        self, source: DecodedImage, image: RgbArray, output: image_pb2.ImageOutput
+    ) -> tuple[image_pb2.Image, tuple[str, ...]]:
+        """Write the changed target with its transparency and colour profile; the second is what could not be kept."""
+        encoded, lost = encode_like(source, image, output)
+        return to_image_message(encoded, output, self._artifacts), lost
 
 
-def _min_score(request: pb2.DetectFacesRequest | pb2.SwapRequest) -> float:
-    return request.min_score if request.HasField("min_score") else _MIN_SCORE
+def _min_score(request: pb2.DetectFacesRequest | pb2.CompareFacesRequest) -> float:
+    return request.min_score if request.HasField("min_score") else MIN_SCORE
+
+
+def _pictures(request: pb2.SwapRequest) -> dict[str, image_pb2.ImageInput]:
+    """Return the pictures of a request by their paths, the references first."""
+    pictures: dict[str, image_pb2.ImageInput] = {}
+    if request.HasField("reference_image"):
+        pictures[REFERENCE] = request.reference_image
+    for number, item in enumerate(request.references):
+        if item.HasField("image"):
+            pictures[f"references[{number}].image"] = item.image
+    pictures[TARGET] = request.target_image
+    if request.HasField("match_image"):
+        pictures[MATCH] = request.match_image
+    return pictures
+
+
+def _first_used(outcome: SwapOutcome) -> pb2.Face:
+    reference = outcome.references[min(swapped.reference_index for swapped in outcome.swapped)]
+    return face_message(reference.face, reference.index)

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from typing import ClassVar, Literal
+from pathlib import Path
+from typing import ClassVar, Self
 
-from pydantic import Field, field_validator
+from pydantic import Field, field_validator, model_validator
 
+from core.faces.providers import Execution
 from core.runtime.settings import ServiceSettings
+from services.faceswap.profile import SwapProfile, load_swap_profile
 
 
 class FaceSwapSettings(ServiceSettings):
@@ -16,29 +19,43 @@ class FaceSwapSettings(ServiceSettings):
 
     port: int = Field(50052, ge=0, le=65535)
     """Port to listen on; 0 picks a free one and prints it."""
-    profile: Literal["miniature", "qwen"] = "miniature"
-    """Which engines and restorers are used; ``qwen`` has none yet in this version."""
+    profile_file: Path | None = None
+    """TOML file of a profile of your own, in place of `profile`."""
+    models_dir: Path | None = None
+    """Folder of the model files that do not ship with the product; ``models`` inside `weights_dir` when left out."""
     device: str = "cpu"
-    """Device of the work: the CPU, where all networks of the miniature run."""
+    """Device of the profile's networks: ``cpu``, ``cuda:N`` or ``tensorrt:N``. What ships works on the CPU."""
     engine: str = Field("", pattern=r"^[a-z0-9_-]{0,32}$")
     """The engine for requests that name none; the first that the deployment has when empty."""
-
-    @field_validator("profile")
-    @classmethod
-    def _has_its_engine(cls, profile: str) -> str:
-        """Refuse a profile under whose name another engine would work."""
-        if profile == "qwen":
-            raise ValueError(
-                "this version has neither the engine 'inswapper' (inswapper_128.onnx) nor the restorer GFPGAN "
-                "(GFPGANv1.4) of this profile; the profile miniature, with LIKENESS_FACESWAP_PROFILE, swaps by the "
-                "engine 'mesh' also beside a generator of the profile qwen"
-            )
-        return profile
+    content_check_model: Path | None = None
+    """Folder of an image classifier of transformers that looks at pictures and results; none when left out."""
+    content_check_labels: str = Field("nsfw", min_length=1, max_length=1000)
+    """Labels of the classifier that are refused, with commas between them."""
+    content_check_threshold: float = Field(0.8, gt=0, le=1)
+    """Probability of these labels together from which a picture is refused."""
 
     @field_validator("device")
     @classmethod
-    def _is_the_cpu(cls, device: str) -> str:
-        """Refuse a device that nothing would use."""
-        if device != "cpu":
-            raise ValueError("the faceswap service works on the CPU alone; set LIKENESS_FACESWAP_DEVICE=cpu")
+    def _is_a_device(cls, device: str) -> str:
+        Execution.of_device(device, 1)
         return device
+
+    @model_validator(mode="after")
+    def _fits_the_profile(self) -> Self:
+        """Refuse a profile that does not exist, and a GPU that nothing would use."""
+        profile = self.swap_profile
+        if self.device != "cpu" and not profile.needs_files:
+            raise ValueError(
+                f"everything of the profile '{profile.name}' works on the CPU alone; set LIKENESS_FACESWAP_DEVICE=cpu"
+            )
+        return self
+
+    @property
+    def swap_profile(self) -> SwapProfile:
+        """The profile that is named; raises ProfileError."""
+        return load_swap_profile(self.profile if self.profile_file is None else str(self.profile_file))
+
+    @property
+    def models_folder(self) -> Path:
+        """The folder of the model files that do not ship with the product."""
+        return self.weights_dir / "models" if self.models_dir is None else self.models_dir

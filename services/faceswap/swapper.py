@@ -4,214 +4,272 @@ from __future__ import annotations
 
 import hashlib
 import time
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from core.faces import Face, FaceAnalyser, FaceOrder, identity_score
 from core.faces.arrays import Image
+from core.faces.providers import Execution
 from core.faces.weights import ALL_FILES
 from core.runtime.cancellation import CancelToken
-from likeness.errors import FaceIndexOutOfRange, NoFace, SeveralFaces, UnknownEngine
+from services.faceswap.catalogue import Engines, Restorers
+from services.faceswap.content_check import ContentCheck
 from services.faceswap.engines.base import EngineResult, SwapEngine
-from services.faceswap.engines.mesh import MeshEngine
+from services.faceswap.engines.inswapper import InswapperEngine
+from services.faceswap.loading import load_models
+from services.faceswap.outcome import SwapChoices, SwapOutcome, SwappedFace, SwapSeconds
+from services.faceswap.pairing import asked_faces, check_pairing, not_asked, pair_faces, unused_warnings
+from services.faceswap.profile import MESH_ALONE, SwapProfile
+from services.faceswap.references import Choice, Reference, ReferencePicture, choose_faces
+from services.faceswap.restoration.base import Restorer
+from services.faceswap.restoration.stage import RestorationChoice, restore_face
+from services.faceswap.selection import (
+    FaceRules,
+    Match,
+    apply_rules,
+    match_scores,
+)
+from services.faceswap.weighting import mix_faces
 
 TARGET = "target_image"
 REFERENCE = "reference_image"
+MATCH = "match_image"
 _WEAK_IDENTITY = 0.3
-_BLURRED = 30.0
-
-
-@dataclass(frozen=True)
-class SwapChoices:
-    """What a request asks for beside its two pictures."""
-
-    target_face_indexes: tuple[int, ...] = ()
-    """Faces of the target to change, counted in `target_order`; the first one when empty."""
-    reference_face_index: int | None = None
-    """Face of the reference, counted from large to small; None when it has to hold exactly one."""
-    target_order: FaceOrder = FaceOrder.LARGE_TO_SMALL
-    engine: str = ""
-    """Name of the engine; the deployment's own when empty."""
-    min_score: float = 0.5
-    """Detections below this score do not count."""
-
-
-@dataclass(frozen=True)
-class SwappedFace:
-    """What was done to one face of the target. Changes are after minus before; None when no face was found after."""
-
-    index: int
-    identity_before: float
-    identity_after: float | None
-    seam_ratio: float
-    pose_change_degrees: float | None
-    mouth_openness_change: float | None
-    eye_openness_change: float | None
-
-
-@dataclass(frozen=True)
-class SwapSeconds:
-    """Where the time went, in seconds."""
-
-    analyse: float
-    swap: float
-    score: float
-
-
-@dataclass(frozen=True)
-class SwapOutcome:
-    """The changed picture and what was done."""
-
-    image: Image
-    swapped: tuple[SwappedFace, ...]
-    target_faces: tuple[Face, ...]
-    """All faces of the target as they were, in the asked order."""
-    reference_face: Face
-    reference_face_index: int
-    engine: str
-    warnings: tuple[str, ...]
-    seconds: SwapSeconds
+BLURRED = 30.0
+"""Sharpness of a face below which it is blurred."""
 
 
 class FaceSwapper:
     """Analyser and engines of a deployment. Keeps nothing between calls; safe to use from several threads."""
 
-    def __init__(self, analyser: FaceAnalyser, engines: Sequence[SwapEngine], default_engine: str = "") -> None:
+    def __init__(
+        self,
+        analyser: FaceAnalyser,
+        engines: Sequence[SwapEngine],
+        default_engine: str = "",
+        content_check: ContentCheck | None = None,
+        restorers: Sequence[Restorer] = (),
+        digests: Sequence[str] = (),
+        device: str = "cpu",
+    ) -> None:
         """Swap with `engines`; the first one is the default unless `default_engine` names another.
+
+        `restorers` restore swapped faces, the first one by default; `digests` are the SHA-256 of what engines and
+        restorers loaded, `device` is where those run. `content_check` looks at pictures and results, and nothing does
+        when it is None; the servicers call it.
 
         Raises UnknownEngine when `default_engine` is not among them.
         """
         self.analyser = analyser
-        self._engines: Mapping[str, SwapEngine] = {engine.name: engine for engine in engines}
-        self._default = default_engine or engines[0].name
-        self.engine(self._default)
+        self.content_check = content_check
+        self.engines = Engines(engines, default_engine)
+        self.restorers = Restorers(restorers)
+        self._digests = tuple(digests)
+        self.device = device
 
     @classmethod
-    def load(cls, weights_dir: Path, *, threads: int, default_engine: str = "") -> FaceSwapper:
-        """Load and verify the networks of ``weights_dir``/faces; raises ModelFileError, UnknownEngine."""
-        analyser = FaceAnalyser(weights_dir / "faces", threads)
-        return cls(analyser, [MeshEngine(analyser.canonical)], default_engine)
+    def load(
+        cls,
+        weights_dir: Path,
+        *,
+        threads: int,
+        default_engine: str = "",
+        content_check: ContentCheck | None = None,
+        profile: SwapProfile = MESH_ALONE,
+        models_dir: Path = Path(),
+        device: str = "cpu",
+    ) -> FaceSwapper:
+        """Load and verify the networks of ``weights_dir``/faces, and those of `profile`, which are in `models_dir`.
 
-    @property
-    def engine_names(self) -> tuple[str, ...]:
-        """Names of the engines, the default first."""
-        return (self._default, *(name for name in self._engines if name != self._default))
+        The networks of the profile run on `device`, those that ship with the product on the CPU. Raises ModelFileError,
+        ProviderError, UnknownEngine.
+        """
+        analyser = FaceAnalyser(weights_dir / "faces", threads)
+        loaded = load_models(profile, analyser, models_dir, Execution.of_device(device, threads))
+        return cls(analyser, loaded.engines, default_engine, content_check, loaded.restorers, loaded.digests, device)
 
     @property
     def revision(self) -> str:
         """A hash of the networks in use, 12 hexadecimal digits."""
         return hashlib.sha256("".join(file.sha256 for file in ALL_FILES).encode()).hexdigest()[:12]
 
-    def engine(self, name: str) -> SwapEngine:
-        """Return the engine of that name, the default when empty. Raises UnknownEngine naming those there are."""
-        found = self._engines.get(name or self._default)
-        if found is None:
-            names = ", ".join(self._engines)
-            raise UnknownEngine(
-                f"this deployment has no engine '{name}'; it has: {names}", field="engine", engines=names
-            )
-        return found
+    @property
+    def models_revision(self) -> str:
+        """A hash of all networks in use, those of engines and restorers among them; 12 hexadecimal digits."""
+        return hashlib.sha256("".join((self.revision, *self._digests)).encode()).hexdigest()[:12]
 
-    def faces(self, image: Image, field: str, *, min_score: float = 0.5) -> list[Face]:
-        """Return the faces of a picture, large to small. Raises NoFace naming `field` when there is none."""
-        found = self.analyser.analyse(image, min_score=min_score)
-        if not found:
-            raise NoFace(f"no face was found (score of at least {min_score:g})", field=field)
-        return found
+    def engine(self, name: str, pixel_boost: int = 0) -> SwapEngine:
+        """Return an engine by name; see `Engines.get`."""
+        return self.engines.get(name, pixel_boost)
 
-    def swap(self, target: Image, reference: Image, choices: SwapChoices, token: CancelToken) -> SwapOutcome:
-        """Put the reference's face onto the chosen faces of the target; the inputs stay as they are.
+    def face_at(
+        self,
+        image: Image,
+        field: str,
+        *,
+        index: int = 0,
+        index_field: str = "",
+        order: FaceOrder = FaceOrder.LARGE_TO_SMALL,
+        min_score: float = 0.5,
+    ) -> tuple[int, Face]:
+        """Return one face of a picture and its place in `order`. Raises NoFace, FaceIndexOutOfRange."""
+        faces = self.analyser.analyse(image, min_score=min_score, order=order)
+        remaining = apply_rules(faces, FaceRules(min_score), field=field, picture="picture")
+        place = remaining.at(index, field=index_field, picture="picture")
+        return place, faces[place]
 
-        Every pair is checked before the first face is changed. Raises NoFace, SeveralFaces, FaceIndexOutOfRange,
-        FaceTooSmall, FaceTurnedTooFar, UnknownEngine, and what `token` raises between the steps.
+    def swap(
+        self,
+        target: Image,
+        sources: Sequence[ReferencePicture | Reference],
+        choices: SwapChoices,
+        token: CancelToken,
+        match_image: Image | None = None,
+    ) -> SwapOutcome:
+        """Put the references' faces onto the chosen faces of the target; the inputs stay as they are.
+
+        Every pair is checked before the first face is changed. Raises NoFace, NoMatchingFace, SeveralFaces,
+        FaceIndexOutOfRange, FaceTooSmall, FaceTurnedTooFar, InvalidRequest, UnknownEngine, and what `token` raises
+        between the steps.
         """
-        engine = self.engine(choices.engine)
+        engine, restorer = self.engine(choices.engine, choices.pixel_boost), self.restorers.choose(choices.restoration)
         started = time.perf_counter()
-        source_index, source = self._choose_reference(reference, choices)
-        token.check()
-        faces = self.analyser.analyse(target, min_score=choices.min_score, order=choices.target_order)
-        chosen = _choose_targets(faces, choices)
-        for index in chosen:
-            engine.check(source, faces[index])
+        references = self._references(sources, choices, token)
+        match = self._match(match_image, choices)
+        faces = self.analyser.analyse(
+            target, min_score=choices.min_score, order=choices.target_order, thorough=choices.thorough
+        )
+        rules = FaceRules(choices.min_score, choices.target_gender, match)
+        remaining = apply_rules(faces, rules, field=TARGET, picture="target")
+        scores = match_scores(faces, match)
+        asked = asked_faces(remaining, choices, len(references))
+        pairs, refused = pair_faces(asked, faces, references, choices, engine)
         analysed = time.perf_counter()
-        image, warnings, swapped = target, list(_reference_warnings(source)), []
-        swap_seconds = score_seconds = 0.0
-        for index in chosen:
+
+        image, swapped = target, []
+        warnings = [text for reference in references for text in _reference_warnings(reference)]
+        warnings += unused_warnings(references, pairs)
+        swap_seconds = score_seconds = restore_seconds = 0.0
+        for index, choice in pairs.items():
             token.check()
             began = time.perf_counter()
-            result = engine.swap(image, faces[index], reference, source)
-            image = result.image
+            result = _changed(engine, image, faces[index], choice, token)
+            result = self._weighted(image, result, faces[index], choices.swap_weight)
             swapped_at = time.perf_counter()
-            score = self._score(result, index, faces[index], source)
+            token.check()
+            result, visibility = self._restored(result, faces[index], choice, restorer, choices.restoration)
+            image = result.image
+            restored_at = time.perf_counter()
+            score = replace(
+                self._score(result, index, faces[index], choice, scores[index]), restore_visibility=visibility
+            )
             swap_seconds += swapped_at - began
-            score_seconds += time.perf_counter() - swapped_at
+            restore_seconds += restored_at - swapped_at
+            score_seconds += time.perf_counter() - restored_at
             swapped.append(score)
-            warnings += [*result.warnings, *_score_warnings(score)]
+            warnings += [*result.warnings, *_score_warnings(score, choices.swap_weight)]
+        skipped = [*remaining.skipped, *refused, *not_asked(remaining, asked)]
         return SwapOutcome(
             image=image,
             swapped=tuple(swapped),
+            skipped=tuple(
+                replace(item, match_score=scores[item.index]) for item in sorted(skipped, key=lambda item: item.index)
+            ),
             target_faces=tuple(faces),
-            reference_face=source,
-            reference_face_index=source_index,
+            references=references,
             engine=engine.name,
             warnings=tuple(dict.fromkeys(warnings)),
-            seconds=SwapSeconds(analysed - started, swap_seconds, score_seconds),
+            seconds=SwapSeconds(analysed - started, swap_seconds, score_seconds, restore_seconds),
+            restorer="" if restorer is None else restorer.name,
         )
 
-    def _choose_reference(self, reference: Image, choices: SwapChoices) -> tuple[int, Face]:
-        faces = self.faces(reference, REFERENCE, min_score=choices.min_score)
-        index = choices.reference_face_index
-        if index is None:
-            if len(faces) > 1:
-                raise SeveralFaces(
-                    f"the reference shows {len(faces)} faces: crop it to one, or name one by reference_face_index",
-                    field=REFERENCE,
-                    faces=str(len(faces)),
-                )
-            return 0, faces[0]
-        if index >= len(faces):
-            raise _out_of_range(index, len(faces), "reference_face_index", "reference")
-        return index, faces[index]
+    def _references(
+        self, sources: Sequence[ReferencePicture | Reference], choices: SwapChoices, token: CancelToken
+    ) -> tuple[Reference, ...]:
+        found: list[Reference] = []
+        for source in sources:
+            token.check()
+            if isinstance(source, Reference):
+                found.append(source)
+            else:
+                found += choose_faces(self.analyser, source, choices.reference_rules)
+        check_pairing(choices.pairing, len(found))
+        return tuple(found)
 
-    def _score(self, result: EngineResult, index: int, before: Face, source: Face) -> SwappedFace:
+    def _match(self, image: Image | None, choices: SwapChoices) -> Match | None:
+        if image is None:
+            return None
+        _, face = self.face_at(image, MATCH, min_score=choices.min_score)
+        return Match(face.embedding, choices.match_threshold)
+
+    def _weighted(self, before: Image, result: EngineResult, face: Face, weight: float) -> EngineResult:
+        if weight >= 1:
+            return result
+        after = self.analyser.analyse_again(result.image, face)
+        if after is None:
+            return replace(result, warnings=(*result.warnings, "swap_weight had no effect: no face in the result"))
+        meshes = (face.mesh.points, after.mesh.points)
+        mixed = mix_faces(before, result.image, result.region, meshes, self.analyser.canonical, weight)
+        return replace(result, image=mixed)
+
+    def _restored(
+        self,
+        result: EngineResult,
+        face: Face,
+        choice: Choice,
+        restorer: Restorer | None,
+        wanted: RestorationChoice,
+    ) -> tuple[EngineResult, float | None]:
+        """Return the result with its face restored, and how strongly that shows; None when no restorer was asked."""
+        if restorer is None:
+            return result, None
+        restored = restore_face(result, face, choice.reference.embedding, restorer, wanted, self.analyser.embed)
+        warnings = result.warnings
+        if restored.visibility < wanted.visibility:
+            warnings += (
+                f"the restored face shows by {restored.visibility:.2f} in place of {wanted.visibility:.2f}: more would "
+                "have cost likeness",
+            )
+        return replace(result, image=restored.image, warnings=warnings), restored.visibility
+
+    def _score(
+        self, result: EngineResult, index: int, before: Face, choice: Choice, match_score: float | None
+    ) -> SwappedFace:
         after = self.analyser.analyse_again(result.image, before)
+        identity = choice.reference.embedding
         return SwappedFace(
             index=index,
-            identity_before=identity_score(before.embedding, source.embedding),
-            identity_after=None if after is None else identity_score(after.embedding, source.embedding),
+            identity_before=identity_score(before.embedding, identity),
+            identity_after=None if after is None else identity_score(after.embedding, identity),
             seam_ratio=result.seam_ratio,
             pose_change_degrees=None if after is None else after.pose.largest_difference(before.pose),
             mouth_openness_change=None if after is None else after.mouth_openness - before.mouth_openness,
             eye_openness_change=None if after is None else after.eye_openness - before.eye_openness,
+            mouth_curve_change=None if after is None else after.mouth_curve - before.mouth_curve,
+            reference_index=choice.reference_index,
+            match_score=match_score,
         )
 
 
-def _choose_targets(faces: list[Face], choices: SwapChoices) -> tuple[int, ...]:
-    if not faces:
-        raise NoFace(f"no face was found (score of at least {choices.min_score:g})", field=TARGET)
-    for index in choices.target_face_indexes:
-        if index >= len(faces):
-            raise _out_of_range(index, len(faces), "target_face_indexes", "target")
-    return choices.target_face_indexes or (0,)
+def _changed(engine: SwapEngine, image: Image, face: Face, choice: Choice, token: CancelToken) -> EngineResult:
+    """Return `image` with `face` changed: from the chosen view, or from all by an engine that only asks who it is."""
+    if not isinstance(engine, InswapperEngine):
+        return engine.swap(image, face, choice.view.image, choice.view.face)
+    identity = engine.identity([(view.image, view.face) for view in choice.reference.views])
+    return engine.draw(image, face, identity, token.check)
 
 
-def _out_of_range(index: int, count: int, field: str, picture: str) -> FaceIndexOutOfRange:
-    shows = "1 face" if count == 1 else f"{count} faces"
-    return FaceIndexOutOfRange(
-        f"there is no face {index}: the {picture} shows {shows}, counted from 0", field=field, faces=str(count)
-    )
-
-
-def _reference_warnings(source: Face) -> list[str]:
-    if source.sharpness < _BLURRED:
-        return [f"the reference's face is blurred (sharpness {source.sharpness:.0f}, below {_BLURRED:.0f})"]
+def _reference_warnings(reference: Reference) -> list[str]:
+    if reference.face.sharpness < BLURRED:
+        return [f"the reference's face is blurred (sharpness {reference.face.sharpness:.0f}, below {BLURRED:.0f})"]
     return []
 
 
-def _score_warnings(score: SwappedFace) -> list[str]:
+def _score_warnings(score: SwappedFace, weight: float) -> list[str]:
     if score.identity_after is None:
         return [f"target face {score.index}: no face was found in the result"]
-    if score.identity_after < _WEAK_IDENTITY:
+    # A lower weight asks for less likeness.
+    if weight >= 1 and score.identity_after < _WEAK_IDENTITY:
         return [f"target face {score.index}: the likeness is weak (identity {score.identity_after:.2f})"]
     return []

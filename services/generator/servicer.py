@@ -6,25 +6,26 @@ import asyncio
 import time
 from collections.abc import AsyncIterator
 from contextlib import aclosing
-from typing import Any, NoReturn
+from typing import Any
 
 import grpc.aio
 import numpy as np
 import numpy.typing as npt
-from google.protobuf.duration_pb2 import Duration
 
+from core.qwen import messages
 from core.qwen.loading import ModelDescription
+from core.qwen.loras.library import MAX_LORAS
+from core.qwen.loras.requested import RequestedLora
 from core.qwen.request import GenerationRequest
-from core.qwen.sampling import GenerationTimings, ImageFinished, StepFinished
+from core.qwen.sampling import GenerationTimings, ImageFinished, PreviewReady, StepFinished
 from core.runtime.artifacts import ArtifactStore
 from core.runtime.calls import current_metadata
 from core.runtime.cancellation import CancelToken
 from core.runtime.images import encode_output, to_image_message
 from core.runtime.worker import Queued, Result, Started
 from likeness.common.v1 import image_pb2, progress_pb2
-from likeness.errors import Unsupported
 from likeness.generator.v1 import generator_service_pb2 as pb2
-from likeness.generator.v1 import generator_service_pb2_grpc, lora_service_pb2_grpc
+from likeness.generator.v1 import generator_service_pb2_grpc
 from services.generator.engine import GeneratorEngine
 
 Context = grpc.aio.ServicerContext[Any, Any]
@@ -41,10 +42,12 @@ class GeneratorServicer(generator_service_pb2_grpc.GeneratorServiceServicer):
     async def Generate(self, request: pb2.GenerateRequest, context: Context) -> AsyncIterator[pb2.GenerateResponse]:
         """Draw pictures and tell of the progress; the errors are those of the engine."""
         started = time.monotonic()
-        admitted = self._admit(request)
+        admitted = self._admit(request, await self._find_loras(request))
         tenant = current_metadata().tenant_id
         files_seconds = 0.0
-        events = self._engine.stream(admitted, token=CancelToken.for_call(context), tenant=tenant)
+        events = self._engine.stream(
+            admitted, token=CancelToken.for_call(context), tenant=tenant, priority=messages.PRIORITIES[request.priority]
+        )
         async with aclosing(events):
             async for event in events:
                 if isinstance(event, ImageFinished):
@@ -55,6 +58,8 @@ class GeneratorServicer(generator_service_pb2_grpc.GeneratorServiceServicer):
                     yield pb2.GenerateResponse(
                         image=pb2.GeneratedImage(index=event.index, seed=event.seed, image=image)
                     )
+                elif isinstance(event, PreviewReady):
+                    yield pb2.GenerateResponse(preview=await asyncio.to_thread(messages.preview_message, event))
                 elif isinstance(event, Result):
                     yield pb2.GenerateResponse(
                         finished=_finished(
@@ -75,18 +80,8 @@ class GeneratorServicer(generator_service_pb2_grpc.GeneratorServiceServicer):
         """Tell what this deployment can do."""
         profile = self._engine.profile
         return pb2.GetCapabilitiesResponse(
-            model=_model_info(self._engine.model.description),
-            modes=[
-                pb2.Mode(
-                    name=mode.name,
-                    default_steps=mode.steps,
-                    default_true_cfg_scale=mode.true_cfg_scale,
-                    distilled_lora=mode.lora.label if mode.lora else "",
-                    adjustable=mode.adjustable,
-                    default_negative_prompt=mode.negative_prompt if mode.true_cfg_scale > 1 else "",
-                )
-                for mode in profile.modes
-            ],
+            model=messages.model_message(self._engine.model.description),
+            modes=[messages.mode_message(mode) for mode in profile.modes],
             sizes=[
                 pb2.Size(aspect_ratio=ratio, width=size.width, height=size.height)
                 for ratio, size in profile.sizes.by_aspect_ratio.items()
@@ -97,11 +92,19 @@ class GeneratorServicer(generator_service_pb2_grpc.GeneratorServiceServicer):
             max_count=profile.max_count,
             max_prompt_tokens=profile.max_prompt_tokens,
             queue_capacity=self._engine.worker.capacity,
+            max_loras=MAX_LORAS,
+            max_lora_rank=self._engine.loras.max_rank,
+            max_total_lora_rank=self._engine.loras.stack.rows,
+            max_lora_bytes=self._engine.loras.max_file_bytes,
         )
 
-    def _admit(self, request: pb2.GenerateRequest) -> GenerationRequest:
-        if request.loras:
-            raise Unsupported("this deployment does not take LoRAs yet: leave loras out", field="loras")
+    async def _find_loras(self, request: pb2.GenerateRequest) -> tuple[RequestedLora, ...]:
+        if not request.loras:
+            return ()
+        self._engine.worker.check_room()
+        return await asyncio.to_thread(self._engine.loras.find, messages.lora_choices(request))
+
+    def _admit(self, request: pb2.GenerateRequest, loras: tuple[RequestedLora, ...]) -> GenerationRequest:
         return self._engine.admit(
             prompt=request.prompt,
             seed=_optional(request, "seed"),
@@ -114,34 +117,12 @@ class GeneratorServicer(generator_service_pb2_grpc.GeneratorServiceServicer):
             count=_optional(request, "count"),
             steps=_optional(request, "steps"),
             true_cfg_scale=_optional(request, "true_cfg_scale"),
+            loras=loras,
+            preview_every=request.preview_every,
         )
 
     def _write_image(self, pixels: npt.NDArray[np.uint8], output: image_pb2.ImageOutput) -> image_pb2.Image:
         return to_image_message(encode_output(pixels, output), output, self._artifacts)
-
-
-class LoraServicer(lora_service_pb2_grpc.LoraServiceServicer):
-    """``likeness.generator.v1.LoraService``: part of the contract, refused by this deployment."""
-
-    async def RegisterLora(self, request: Any, context: Context) -> NoReturn:
-        """Refuse. Raises Unsupported."""
-        _refuse_loras()
-
-    async def ListLoras(self, request: Any, context: Context) -> NoReturn:
-        """Refuse. Raises Unsupported."""
-        _refuse_loras()
-
-    async def GetLora(self, request: Any, context: Context) -> NoReturn:
-        """Refuse. Raises Unsupported."""
-        _refuse_loras()
-
-    async def DeleteLora(self, request: Any, context: Context) -> NoReturn:
-        """Refuse. Raises Unsupported."""
-        _refuse_loras()
-
-
-def _refuse_loras() -> NoReturn:
-    raise Unsupported("this deployment keeps no LoRAs yet")
 
 
 def _optional(request: pb2.GenerateRequest, field: str) -> Any:
@@ -153,7 +134,7 @@ def _progress(event: Queued | Started | StepFinished) -> pb2.GenerateResponse:
         case Queued(position=position):
             return pb2.GenerateResponse(queued=progress_pb2.Queued(position=position))
         case Started(queued_seconds=seconds):
-            return pb2.GenerateResponse(started=progress_pb2.Started(queued=_duration(seconds)))
+            return pb2.GenerateResponse(started=progress_pb2.Started(queued=messages.duration(seconds)))
         case StepFinished(image_index=index, step=step, total_steps=total):
             return pb2.GenerateResponse(step=progress_pb2.Step(image_index=index, step=step, total_steps=total))
 
@@ -174,28 +155,9 @@ def _finished(
         mode=request.mode.name,
         steps=request.steps,
         true_cfg_scale=request.true_cfg_scale,
-        timings=progress_pb2.Timings(
-            queue=_duration(queue_seconds),
-            encode=_duration(timings.encode_seconds),
-            denoise=_duration(timings.denoise_seconds),
-            decode=_duration(timings.decode_seconds + files_seconds),
-            total=_duration(total_seconds),
+        timings=messages.timings_message(
+            timings, queue_seconds=queue_seconds, files_seconds=files_seconds, total_seconds=total_seconds
         ),
-        model=_model_info(model),
+        model=messages.model_message(model, request.mode),
+        loras=messages.lora_messages(request.loras),
     )
-
-
-def _model_info(model: ModelDescription) -> progress_pb2.ModelInfo:
-    return progress_pb2.ModelInfo(
-        name=model.name,
-        revision=model.revision,
-        profile=model.profile,
-        precision=model.precision,
-        device=model.device,
-    )
-
-
-def _duration(seconds: float) -> Duration:
-    duration = Duration()
-    duration.FromNanoseconds(round(seconds * 1e9))
-    return duration

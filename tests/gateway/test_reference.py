@@ -12,8 +12,7 @@ from likeness.faceswap.v1 import faceswap_service_pb2 as faceswap
 from likeness.metadata import CallMetadata
 from tests.support.services import FakeFaceSwap, face, picture, running_faceswap, unused_address
 
-REQUEST = faceswap.DetectFacesRequest(image=image_pb2.ImageInput(data=picture()))
-SWAP = faceswap.SwapRequest()
+SWAP = faceswap.SwapRequest(reference_image=image_pb2.ImageInput(data=picture()))
 
 
 class Counting(FakeFaceSwap):
@@ -32,7 +31,7 @@ async def test_the_limits_are_asked_for_once_in_their_lifetime() -> None:
         metadata, deadline = CallMetadata.new(), Deadline.after(30)
         keeping, forgetting = ReferenceCheck(lifetime_seconds=60), ReferenceCheck(lifetime_seconds=0)
         for check in (keeping, keeping, forgetting, forgetting):
-            assert (await check(client, metadata, deadline, REQUEST, SWAP)).index == 0
+            assert [face.index for face in await check(client, metadata, deadline, SWAP)] == [0]
     assert service.asked == 3
 
 
@@ -40,16 +39,15 @@ async def test_the_named_face_is_the_one_that_is_checked() -> None:
     service = FakeFaceSwap()
     service.faces = [face(0, yaw=80), face(1)]
     async with running_faceswap(service) as address, AsyncClient(unused_address(), address) as client:
-        found = await ReferenceCheck()(
-            client, CallMetadata.new(), Deadline.after(30), REQUEST, faceswap.SwapRequest(reference_face_index=1)
-        )
+        swap = faceswap.SwapRequest(reference_image=SWAP.reference_image, reference_face_index=1)
+        (found,) = await ReferenceCheck()(client, CallMetadata.new(), Deadline.after(30), swap)
     assert found.index == 1
 
 
 async def test_a_deadline_that_has_passed_asks_nothing() -> None:
     async with AsyncClient(unused_address(), unused_address()) as client:
         with pytest.raises(DeadlineExceeded):
-            await ReferenceCheck()(client, CallMetadata.new(), Deadline.after(-1), REQUEST, SWAP)
+            await ReferenceCheck()(client, CallMetadata.new(), Deadline.after(-1), SWAP)
 
 
 @pytest.mark.parametrize(
@@ -63,5 +61,5 @@ async def test_a_reference_within_the_engines_own_limit_is_taken() -> None:
     service = FakeFaceSwap()
     service.faces = [face(yaw=24, pitch=0)]
     async with running_faceswap(service) as address, AsyncClient(unused_address(), address) as client:
-        found = await ReferenceCheck()(client, CallMetadata.new(), Deadline.after(30), REQUEST, SWAP)
+        (found,) = await ReferenceCheck()(client, CallMetadata.new(), Deadline.after(30), SWAP)
     assert found.yaw == pytest.approx(24)

@@ -9,14 +9,15 @@ import torch
 from diffusers import QwenImageTransformer2DModel
 from safetensors.torch import save_file
 
-from core.qwen.profile import PROFILES_FOLDER, Profile, WeightsSource, load_profile
-from weights.recipe.architecture import build_pipeline, save
+from core.qwen.profile import PROFILES_FOLDER, Profile, Size, WeightsSource, load_profile
+from weights.recipe.architecture import build_edit_pipeline, build_pipeline, save
 
 CAPTIONS = (
     "a professional woman in a modern office, long brown hair, green eyes, a blue shirt",
     "an old man with short gray hair and glasses in a café",
     "portrait of a young woman on the beach, black hair, a red top",
 )
+EDIT_CAPTION = "The person of Picture 1 in a modern office, the same face, hair, glasses and clothes"
 LORA_TARGETS = ("attn.to_q", "attn.to_v", "attn.add_k_proj", "attn.to_out.0", "img_mlp.net.2")
 LAYERS = 2
 
@@ -31,6 +32,24 @@ def build_checkpoint(folder: Path) -> Path:
             attention_head_dim=64,
             joint_attention_dim=pipeline.transformer.config.joint_attention_dim,
             axes_dims_rope=(16, 24, 24),
+        )
+    )
+    save(pipeline, folder)
+    save_file(random_lora(), folder / "fast_lora.safetensors")
+    return folder
+
+
+def build_edit_checkpoint(folder: Path) -> Path:
+    """Write a random checkpoint that edits, and its fast mode's LoRA, to ``folder``, and return the folder."""
+    pipeline = build_edit_pipeline(0, [*CAPTIONS, EDIT_CAPTION] * 50)
+    pipeline.register_modules(
+        transformer=QwenImageTransformer2DModel(
+            num_layers=LAYERS,
+            num_attention_heads=3,
+            attention_head_dim=64,
+            joint_attention_dim=pipeline.transformer.config.joint_attention_dim,
+            axes_dims_rope=(16, 24, 24),
+            zero_cond_t=True,
         )
     )
     save(pipeline, folder)
@@ -56,6 +75,19 @@ def write_profile(checkpoint: Path, file: Path) -> Path:
     text = (PROFILES_FOLDER / "miniature.toml").read_text(encoding="utf-8")
     file.write_text(text.replace('folder = "miniature"', f'folder = "{checkpoint}"'), encoding="utf-8")
     return file
+
+
+def edit_profile(checkpoint: Path) -> Profile:
+    """The edit miniature's profile over the folder ``checkpoint``, in a quarter of its area: tests draw much."""
+    profile = load_profile("miniature-edit")
+    assert profile.editing is not None
+    square = Size(width=128, height=128)
+    return dataclasses.replace(
+        profile,
+        weights=WeightsSource(name="likeness/test-edit", folder=str(checkpoint)),
+        sizes=dataclasses.replace(profile.sizes, min_pixels=6_400, by_aspect_ratio={"1:1": square}),
+        editing=dataclasses.replace(profile.editing, latent_pixels=square.pixels),
+    )
 
 
 def checkpoint_profile(checkpoint: Path) -> Profile:

@@ -10,7 +10,8 @@ import numpy as np
 
 from core.faces.arrays import Image
 from core.runtime.images import decode_image, encode_image
-from weights.recipe.draw import sample
+from weights.recipe.draw import draw, sample
+from weights.recipe.people import sample_person, sample_shot
 
 _ROOT = Path(__file__).resolve().parents[2]
 _DRAWN_SEED = 901
@@ -34,6 +35,19 @@ def drawn(index: int = BARE[0], size: int = 256) -> Image:
     image = np.ascontiguousarray(sample(_DRAWN_SEED, index, (size, size)).image)
     image.setflags(write=False)
     return image
+
+
+@cache
+def shots(person: int, count: int = 4, size: int = 384) -> tuple[Image, ...]:
+    """Several drawn pictures of one person, in scenes and poses of their own."""
+    drawn_person = sample_person(np.random.default_rng((5, person)))
+    pictures = []
+    for number in range(count):
+        shot = sample_shot(np.random.default_rng((6, person, number)), drawn_person)
+        picture = np.ascontiguousarray(draw(drawn_person, shot, (size, size)))
+        picture.setflags(write=False)
+        pictures.append(picture)
+    return tuple(pictures)
 
 
 def side_by_side(*images: Image) -> Image:

@@ -5,12 +5,13 @@ from __future__ import annotations
 import contextlib
 import threading
 from collections.abc import AsyncIterator, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import grpc.aio
 
 from core.qwen.loading import QwenImageModel
+from core.qwen.loras.library import LoraLibrary
 from core.runtime.cancellation import CancelToken
 from core.runtime.worker import DeviceWorker
 from likeness.errors import LikenessError, from_rpc_error
@@ -25,6 +26,7 @@ class RunningGenerator:
     channel: grpc.aio.Channel
     worker: DeviceWorker
     model: QwenImageModel
+    loras: LoraLibrary
 
     @property
     def stub(self) -> Any:
@@ -60,6 +62,21 @@ class RunningGenerator:
         finally:
             release.set()
 
+    def running_tokens(self) -> list[CancelToken]:
+        """Return the tokens of the work that runs."""
+        return [ticket.token for ticket in self.worker._running]
+
+    @contextlib.contextmanager
+    def held_forwards(self) -> Iterator[HeldForwards]:
+        """Hold the transformer's forward passes until the test lets go, or the block ends."""
+        held = HeldForwards()
+        hook = self.model.pipeline.transformer.register_forward_hook(held)
+        try:
+            yield held
+        finally:
+            held.release.set()
+            hook.remove()
+
     @contextlib.contextmanager
     def counted_forwards(self) -> Iterator[list[None]]:
         """Count the transformer's forward passes, one entry each."""
@@ -69,6 +86,21 @@ class RunningGenerator:
             yield forwards
         finally:
             hook.remove()
+
+
+@dataclass
+class HeldForwards:
+    """The transformer's forward passes, each held until the test lets go."""
+
+    entered: threading.Event = field(default_factory=threading.Event)
+    release: threading.Event = field(default_factory=threading.Event)
+    forwards: int = 0
+
+    def __call__(self, *_: Any) -> None:
+        """Note a forward pass, and hold it."""
+        self.forwards += 1
+        self.entered.set()
+        assert self.release.wait(60)
 
 
 async def refusal_of(call: Any) -> LikenessError:

@@ -17,13 +17,18 @@ from core.runtime.server import ServiceSpec, running_service
 from core.runtime.settings import ServiceSettings
 from likeness.common.v1 import image_pb2, progress_pb2
 from likeness.errors import LikenessError
+from likeness.faceswap.v1 import face_model_service_pb2_grpc as face_model_grpc
 from likeness.faceswap.v1 import faceswap_service_pb2 as faceswap
 from likeness.faceswap.v1 import faceswap_service_pb2_grpc as faceswap_grpc
 from likeness.generator.v1 import generator_service_pb2 as generator
 from likeness.generator.v1 import generator_service_pb2_grpc as generator_grpc
+from likeness.generator.v1 import lora_service_pb2_grpc as lora_grpc
+from tests.support.face_models import FakeFaceModels
+from tests.support.loras import FakeLoras
 
 GENERATOR = "likeness.generator.v1.GeneratorService"
 FACESWAP = "likeness.faceswap.v1.FaceSwapService"
+FACE_MODELS = "likeness.faceswap.v1.FaceModelService"
 STEPS = 4
 PIL_FORMATS = {0: "PNG", 1: "PNG", 2: "JPEG", 3: "WEBP"}
 
@@ -71,6 +76,7 @@ class FakeGenerator(generator_grpc.GeneratorServiceServicer):
 
     def __init__(self) -> None:
         """Draw at once and without error."""
+        self.loras = FakeLoras()
         self.requests: list[generator.GenerateRequest] = []
         self.metadata: list[Any] = []
         self.error: LikenessError | None = None
@@ -94,6 +100,13 @@ class FakeGenerator(generator_grpc.GeneratorServiceServicer):
             for index in range(request.count or 1):
                 for step in range(1, STEPS + 1):
                     yield response(step=progress_pb2.Step(image_index=index, step=step, total_steps=STEPS))
+                    if request.preview_every and step % request.preview_every == 0 and step < STEPS:
+                        shown = image_message(image_pb2.ImageOutput(format=image_pb2.IMAGE_FORMAT_JPEG), (9, 9, 9))
+                        yield response(
+                            preview=generator.GeneratePreview(
+                                image_index=index, step=step, total_steps=STEPS, image=shown
+                            )
+                        )
                 if self.error_after_steps is not None:
                     raise self.error_after_steps
                 if self.gate is not None:
@@ -129,6 +142,8 @@ class FakeFaceSwap(faceswap_grpc.FaceSwapServiceServicer):
 
     def __init__(self) -> None:
         """Find one good face."""
+        self.models = FakeFaceModels()
+        self.comparisons: list[faceswap.CompareFacesRequest] = []
         self.faces = [face()]
         self.detections: list[faceswap.DetectFacesRequest] = []
         self.swaps: list[faceswap.SwapRequest] = []
@@ -144,7 +159,10 @@ class FakeFaceSwap(faceswap_grpc.FaceSwapServiceServicer):
         self.detections.append(request)
         if self.error or self.detect_error:
             raise self.error or self.detect_error  # type: ignore[misc]
-        return faceswap.DetectFacesResponse(faces=self.faces, width=512, height=512)
+        response = faceswap.DetectFacesResponse(faces=self.faces, width=512, height=512)
+        if request.HasField("drawing"):
+            response.drawing.CopyFrom(image_message(request.drawing, (9, 9, 9)))
+        return response
 
     async def Swap(self, request: faceswap.SwapRequest, context: Any) -> faceswap.SwapResponse:
         """Change the colour."""
@@ -161,7 +179,13 @@ class FakeFaceSwap(faceswap_grpc.FaceSwapServiceServicer):
         return faceswap.SwapResponse(
             image=image_message(request.output, (20, 160, 220)),
             swapped=[faceswap.SwappedFace(identity_before=0.04, identity_after=0.61, seam_ratio=1.1)],
-            target_faces=[face()],
+            target_faces=[face(), face(1)],
+            skipped=[
+                faceswap.SkippedFace(
+                    target_face_index=1, reason=faceswap.SKIP_REASON_GENDER, detail="looks male (0.90), not female"
+                )
+            ],
+            references=[faceswap.UsedReference(face=face(), face_model_id=request.face_model_id)],
             reference_face=face(),
             engine="mesh",
             restoration=faceswap.Restoration(applied=False, reason="the profile has no restorer"),
@@ -170,6 +194,7 @@ class FakeFaceSwap(faceswap_grpc.FaceSwapServiceServicer):
 
     async def CompareFaces(self, request: Any, context: Any) -> faceswap.CompareFacesResponse:
         """Answer that both are alike."""
+        self.comparisons.append(request)
         return faceswap.CompareFacesResponse(identity=0.5, first_face=face(), second_face=face())
 
     async def GetCapabilities(self, request: Any, context: Any) -> faceswap.GetCapabilitiesResponse:
@@ -188,24 +213,25 @@ class FakeFaceSwap(faceswap_grpc.FaceSwapServiceServicer):
 def running_generator(
     servicer: Any, *, load: Any = None, wait_until_loaded: bool = True
 ) -> AbstractAsyncContextManager[str]:
-    """Serve a generator on a free port; yield its address."""
-    spec = ServiceSpec(
-        name="generator",
-        service_names=(GENERATOR,),
-        load=load or (lambda: servicer),
-        register=lambda server, loaded: generator_grpc.add_GeneratorServiceServicer_to_server(servicer, server),
-    )
+    """Serve a generator, with the registry of its ``loras`` where it has one, on a free port; yield its address."""
+
+    def register(server: Any, loaded: Any) -> None:
+        generator_grpc.add_GeneratorServiceServicer_to_server(servicer, server)
+        if hasattr(servicer, "loras"):
+            lora_grpc.add_LoraServiceServicer_to_server(servicer.loras, server)
+
+    spec = ServiceSpec(name="generator", service_names=(GENERATOR,), load=load or (lambda: servicer), register=register)
     return running_service(spec, ServiceSettings(port=0), wait_until_loaded=wait_until_loaded)
 
 
-def running_faceswap(servicer: Any) -> AbstractAsyncContextManager[str]:
-    """Serve a faceswap service on a free port; yield its address."""
-    spec = ServiceSpec(
-        name="faceswap",
-        service_names=(FACESWAP,),
-        load=lambda: servicer,
-        register=lambda server, loaded: faceswap_grpc.add_FaceSwapServiceServicer_to_server(servicer, server),
-    )
+def running_faceswap(servicer: FakeFaceSwap) -> AbstractAsyncContextManager[str]:
+    """Serve a faceswap service on a free port, with its face models; yield its address."""
+
+    def register(server: Any, loaded: Any) -> None:
+        faceswap_grpc.add_FaceSwapServiceServicer_to_server(servicer, server)
+        face_model_grpc.add_FaceModelServiceServicer_to_server(servicer.models, server)
+
+    spec = ServiceSpec(name="faceswap", service_names=(FACESWAP, FACE_MODELS), load=lambda: servicer, register=register)
     return running_service(spec, ServiceSettings(port=0))
 
 

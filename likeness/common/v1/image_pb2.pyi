@@ -47,8 +47,10 @@ Global___ImageFormat: _TypeAlias = ImageFormat  # noqa: Y015
 
 @_typing.final
 class ImageInput(_message.Message):
-    """ImageInput is a picture that a client hands in. JPEG, PNG and WebP are taken, in every PIL mode. The service
-    applies the EXIF orientation, lays transparency on white and works in RGB.
+    """ImageInput is a picture that a client hands in. JPEG, PNG, WebP, AVIF and HEIC are taken: colour, grey, CMYK, palette,
+    1 to 16 bit a channel. The service applies the orientation that the file tells and works in sRGB, on white where the
+    picture is transparent. Of what a file tells beside its pixels nothing is answered but, by Swap, the target's
+    transparency and its ICC profile.
     """
 
     DESCRIPTOR: _descriptor.Descriptor
@@ -56,7 +58,9 @@ class ImageInput(_message.Message):
     DATA_FIELD_NUMBER: _builtins.int
     ARTIFACT_URI_FIELD_NUMBER: _builtins.int
     data: _builtins.bytes
-    """The encoded file, at most 20 MiB and 40 megapixels, a single frame."""
+    """The encoded file, at most 20 MiB, 40 megapixels and 16,383 pixels a side, a single frame. Of a phone's file with
+    several pictures the main one counts.
+    """
     artifact_uri: _builtins.str
     """URI of a picture in the deployment's artifact store, as an earlier answer gave it."""
     def __init__(

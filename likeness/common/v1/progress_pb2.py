@@ -25,7 +25,7 @@ _sym_db = _symbol_database.Default()
 from google.protobuf import duration_pb2 as google_dot_protobuf_dot_duration__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n!likeness/common/v1/progress.proto\x12\x12likeness.common.v1\x1a\x1egoogle/protobuf/duration.proto\"\x1a\n\x06Queued\x12\x10\n\x08position\x18\x01 \x01(\x05\"4\n\x07Started\x12)\n\x06queued\x18\x01 \x01(\x0b\x32\x19.google.protobuf.Duration\">\n\x04Step\x12\x13\n\x0bimage_index\x18\x01 \x01(\x05\x12\x0c\n\x04step\x18\x02 \x01(\x05\x12\x13\n\x0btotal_steps\x18\x03 \x01(\x05\"\xdf\x01\n\x07Timings\x12(\n\x05queue\x18\x01 \x01(\x0b\x32\x19.google.protobuf.Duration\x12)\n\x06\x65ncode\x18\x02 \x01(\x0b\x32\x19.google.protobuf.Duration\x12*\n\x07\x64\x65noise\x18\x03 \x01(\x0b\x32\x19.google.protobuf.Duration\x12)\n\x06\x64\x65\x63ode\x18\x04 \x01(\x0b\x32\x19.google.protobuf.Duration\x12(\n\x05total\x18\x05 \x01(\x0b\x32\x19.google.protobuf.Duration\"_\n\tModelInfo\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x10\n\x08revision\x18\x02 \x01(\t\x12\x0f\n\x07profile\x18\x03 \x01(\t\x12\x11\n\tprecision\x18\x04 \x01(\t\x12\x0e\n\x06\x64\x65vice\x18\x05 \x01(\tb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n!likeness/common/v1/progress.proto\x12\x12likeness.common.v1\x1a\x1egoogle/protobuf/duration.proto\"\x1a\n\x06Queued\x12\x10\n\x08position\x18\x01 \x01(\x05\"4\n\x07Started\x12)\n\x06queued\x18\x01 \x01(\x0b\x32\x19.google.protobuf.Duration\">\n\x04Step\x12\x13\n\x0bimage_index\x18\x01 \x01(\x05\x12\x0c\n\x04step\x18\x02 \x01(\x05\x12\x13\n\x0btotal_steps\x18\x03 \x01(\x05\"\xdf\x01\n\x07Timings\x12(\n\x05queue\x18\x01 \x01(\x0b\x32\x19.google.protobuf.Duration\x12)\n\x06\x65ncode\x18\x02 \x01(\x0b\x32\x19.google.protobuf.Duration\x12*\n\x07\x64\x65noise\x18\x03 \x01(\x0b\x32\x19.google.protobuf.Duration\x12)\n\x06\x64\x65\x63ode\x18\x04 \x01(\x0b\x32\x19.google.protobuf.Duration\x12(\n\x05total\x18\x05 \x01(\x0b\x32\x19.google.protobuf.Duration\"\xaf\x01\n\tModelInfo\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x10\n\x08revision\x18\x02 \x01(\t\x12\x0f\n\x07profile\x18\x03 \x01(\t\x12\x11\n\tprecision\x18\x04 \x01(\t\x12\x0e\n\x06\x64\x65vice\x18\x05 \x01(\t\x12\x0f\n\x07offload\x18\x06 \x01(\t\x12\x10\n\x08\x63ompiled\x18\x07 \x01(\x08\x12\x12\n\nstep_cache\x18\x08 \x01(\t\x12\x17\n\x0fguidance_device\x18\t \x01(\tb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -40,6 +40,6 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_STEP']._serialized_end=233
   _globals['_TIMINGS']._serialized_start=236
   _globals['_TIMINGS']._serialized_end=459
-  _globals['_MODELINFO']._serialized_start=461
-  _globals['_MODELINFO']._serialized_end=556
+  _globals['_MODELINFO']._serialized_start=462
+  _globals['_MODELINFO']._serialized_end=637
 # @@protoc_insertion_point(module_scope)

@@ -152,6 +152,10 @@ class ModelInfo(_message.Message):
     PROFILE_FIELD_NUMBER: _builtins.int
     PRECISION_FIELD_NUMBER: _builtins.int
     DEVICE_FIELD_NUMBER: _builtins.int
+    OFFLOAD_FIELD_NUMBER: _builtins.int
+    COMPILED_FIELD_NUMBER: _builtins.int
+    STEP_CACHE_FIELD_NUMBER: _builtins.int
+    GUIDANCE_DEVICE_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     """Name of the model, for example "likeness/miniature" or "Qwen/Qwen-Image-2512"."""
     revision: _builtins.str
@@ -162,6 +166,18 @@ class ModelInfo(_message.Message):
     """Number format of the weights, for example "bfloat16"."""
     device: _builtins.str
     """The device that does the work, for example "cpu" or "cuda:0"."""
+    offload: _builtins.str
+    """What is kept in the main memory because the card is too small: "none", "text_encoder" or "blocks". Empty where
+    nothing of the kind is known.
+    """
+    compiled: _builtins.bool
+    """Whether the model's blocks are compiled."""
+    step_cache: _builtins.str
+    """What lets a step reuse an earlier one's work, with its numbers, for example "first_block(threshold=0.08)". Empty
+    where every step is computed in full.
+    """
+    guidance_device: _builtins.str
+    """The second device, which works on the negative prompt. Empty where there is none."""
     def __init__(
         self,
         *,
@@ -170,10 +186,14 @@ class ModelInfo(_message.Message):
         profile: _builtins.str = ...,
         precision: _builtins.str = ...,
         device: _builtins.str = ...,
+        offload: _builtins.str = ...,
+        compiled: _builtins.bool = ...,
+        step_cache: _builtins.str = ...,
+        guidance_device: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["device", b"device", "name", b"name", "precision", b"precision", "profile", b"profile", "revision", b"revision"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["compiled", b"compiled", "device", b"device", "guidance_device", b"guidance_device", "name", b"name", "offload", b"offload", "precision", b"precision", "profile", b"profile", "revision", b"revision", "step_cache", b"step_cache"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

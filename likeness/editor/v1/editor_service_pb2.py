@@ -25,9 +25,10 @@ _sym_db = _symbol_database.Default()
 from likeness.vendor.buf.validate import validate_pb2 as buf_dot_validate_dot_validate__pb2
 from likeness.common.v1 import image_pb2 as likeness_dot_common_dot_v1_dot_image__pb2
 from likeness.common.v1 import progress_pb2 as likeness_dot_common_dot_v1_dot_progress__pb2
+from likeness.generator.v1 import generator_service_pb2 as likeness_dot_generator_dot_v1_dot_generator__service__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\'likeness/editor/v1/editor_service.proto\x12\x12likeness.editor.v1\x1a\x1b\x62uf/validate/validate.proto\x1a\x1elikeness/common/v1/image.proto\x1a!likeness/common/v1/progress.proto\"\xd8\x02\n\x0b\x45\x64itRequest\x12\x1f\n\x0binstruction\x18\x01 \x01(\tB\n\xbaH\x07r\x05\x10\x01\x18\xa0\x1f\x12:\n\x06images\x18\x02 \x03(\x0b\x32\x1e.likeness.common.v1.ImageInputB\n\xbaH\x07\x92\x01\x04\x08\x01\x10\x04\x12/\n\x07\x64\x65noise\x18\x03 \x01(\x01\x42\x19\xbaH\x16\x12\x14\x19\x00\x00\x00\x00\x00\x00\xf0?!\x00\x00\x00\x00\x00\x00\x00\x00@\x01H\x00\x88\x01\x01\x12#\n\x04seed\x18\x04 \x01(\x03\x42\x10\xbaH\r\"\x0b\x10\x80\x80\x80\x80\x80\x80\x80\x10(\x00H\x01\x88\x01\x01\x12\x1d\n\x05steps\x18\x05 \x01(\x05\x42\t\xbaH\x06\x1a\x04\x18\x64(\x01H\x02\x88\x01\x01\x12\'\n\x04mode\x18\x06 \x01(\tB\x19\xbaH\x16r\x14\x32\x12^[a-z0-9_-]{0,32}$\x12/\n\x06output\x18\x07 \x01(\x0b\x32\x1f.likeness.common.v1.ImageOutputB\n\n\x08_denoiseB\x07\n\x05_seedB\x08\n\x06_steps\"\x88\x02\n\x0c\x45\x64itResponse\x12,\n\x06queued\x18\x01 \x01(\x0b\x32\x1a.likeness.common.v1.QueuedH\x00\x12.\n\x07started\x18\x02 \x01(\x0b\x32\x1b.likeness.common.v1.StartedH\x00\x12(\n\x04step\x18\x03 \x01(\x0b\x32\x18.likeness.common.v1.StepH\x00\x12*\n\x05image\x18\x04 \x01(\x0b\x32\x19.likeness.common.v1.ImageH\x00\x12\x34\n\x08\x66inished\x18\x05 \x01(\x0b\x32 .likeness.editor.v1.EditFinishedH\x00\x42\x0e\n\x05\x65vent\x12\x05\xbaH\x02\x08\x01\"x\n\x0c\x45\x64itFinished\x12\x0c\n\x04seed\x18\x01 \x01(\x03\x12,\n\x07timings\x18\x02 \x01(\x0b\x32\x1b.likeness.common.v1.Timings\x12,\n\x05model\x18\x03 \x01(\x0b\x32\x1d.likeness.common.v1.ModelInfo2\\\n\rEditorService\x12K\n\x04\x45\x64it\x12\x1f.likeness.editor.v1.EditRequest\x1a .likeness.editor.v1.EditResponse0\x01\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\'likeness/editor/v1/editor_service.proto\x12\x12likeness.editor.v1\x1a\x1b\x62uf/validate/validate.proto\x1a\x1elikeness/common/v1/image.proto\x1a!likeness/common/v1/progress.proto\x1a-likeness/generator/v1/generator_service.proto\"\xf2\x0b\n\x0b\x45\x64itRequest\x12\x98\x01\n\x0binstruction\x18\x01 \x01(\tB\x82\x01\xbaH\x7fr\x03\x18\xa0\x1f\xba\x01w\n\x15instruction.not_blank\x12,the instruction is blank: say what to change\x1a\x30this == \'\' || this.matches(\'[^\\\\s\\\\p{Z}\\\\p{C}]\')\x12:\n\x06images\x18\x02 \x03(\x0b\x32\x1e.likeness.common.v1.ImageInputB\n\xbaH\x07\x92\x01\x04\x08\x01\x10\x04\x12/\n\x07\x64\x65noise\x18\x03 \x01(\x01\x42\x19\xbaH\x16\x12\x14\x19\x00\x00\x00\x00\x00\x00\xf0?!\x00\x00\x00\x00\x00\x00\x00\x00@\x01H\x00\x88\x01\x01\x12#\n\x04seed\x18\x04 \x01(\x03\x42\x10\xbaH\r\"\x0b\x10\x80\x80\x80\x80\x80\x80\x80\x10(\x00H\x01\x88\x01\x01\x12\x1d\n\x05steps\x18\x05 \x01(\x05\x42\t\xbaH\x06\x1a\x04\x18\x64(\x01H\x02\x88\x01\x01\x12\'\n\x04mode\x18\x06 \x01(\tB\x19\xbaH\x16r\x14\x32\x12^[a-z0-9_-]{0,32}$\x12/\n\x06output\x18\x07 \x01(\x0b\x32\x1f.likeness.common.v1.ImageOutput\x12&\n\x0fnegative_prompt\x18\t \x01(\tB\x08\xbaH\x05r\x03\x18\xa0\x1fH\x03\x88\x01\x01\x12\x36\n\x0etrue_cfg_scale\x18\n \x01(\x01\x42\x19\xbaH\x16\x12\x14\x19\x00\x00\x00\x00\x00\x00\x34@)\x00\x00\x00\x00\x00\x00\xf0?@\x01H\x04\x88\x01\x01\x12\x1e\n\x05width\x18\x0b \x01(\x05\x42\n\xbaH\x07\x1a\x05\x18\x80 (@H\x05\x88\x01\x01\x12\x1f\n\x06height\x18\x0c \x01(\x05\x42\n\xbaH\x07\x1a\x05\x18\x80 (@H\x06\x88\x01\x01\x12\x1d\n\x05\x63ount\x18\r \x01(\x05\x42\t\xbaH\x06\x1a\x04\x18\x08(\x01H\x07\x88\x01\x01\x12=\n\x05loras\x18\x0e \x03(\x0b\x32$.likeness.generator.v1.LoraSelectionB\x08\xbaH\x05\x92\x01\x02\x10\x04\x12\x1d\n\x0ctrigger_word\x18\x0f \x01(\tB\x07\xbaH\x04r\x02\x18\x64\x12;\n\x08priority\x18\x10 \x01(\x0e\x32\x1f.likeness.generator.v1.PriorityB\x08\xbaH\x05\x82\x01\x02\x10\x01\x12 \n\rpreview_every\x18\x11 \x01(\x05\x42\t\xbaH\x06\x1a\x04\x18\x64(\x00\x12,\n\x04mask\x18\x12 \x01(\x0b\x32\x1e.likeness.common.v1.ImageInput\x12\x92\x01\n\x05scene\x18\x13 \x01(\tB\x82\x01\xbaH\x7fr\x03\x18\xd0\x0f\xba\x01w\n\x0fscene.not_blank\x12\x32the scene is blank: say where the persons shall be\x1a\x30this == \'\' || this.matches(\'[^\\\\s\\\\p{Z}\\\\p{C}]\'):\x97\x03\xbaH\x93\x03\x1a{\n\x14instruction.or_scene\x12\x33set instruction or scene, one of the two, not blank\x1a.(this.instruction != \'\') != (this.scene != \'\')\x1al\n\x11width.with_height\x12\x32width and height go together: set both, or neither\x1a#has(this.width) == has(this.height)\x1a\xa5\x01\n\x12mask.with_own_size\x12Swith a mask the result has the first picture\'s own size: leave width and height out\x1a:!(has(this.mask) && (has(this.width) || has(this.height)))B\n\n\x08_denoiseB\x07\n\x05_seedB\x08\n\x06_stepsB\x12\n\x10_negative_promptB\x11\n\x0f_true_cfg_scaleB\x08\n\x06_widthB\t\n\x07_heightB\x08\n\x06_count\"\xd5\x02\n\x0c\x45\x64itResponse\x12,\n\x06queued\x18\x01 \x01(\x0b\x32\x1a.likeness.common.v1.QueuedH\x00\x12.\n\x07started\x18\x02 \x01(\x0b\x32\x1b.likeness.common.v1.StartedH\x00\x12(\n\x04step\x18\x03 \x01(\x0b\x32\x18.likeness.common.v1.StepH\x00\x12\x34\n\x08\x66inished\x18\x05 \x01(\x0b\x32 .likeness.editor.v1.EditFinishedH\x00\x12\x36\n\x05image\x18\x06 \x01(\x0b\x32%.likeness.generator.v1.GeneratedImageH\x00\x12\x39\n\x07preview\x18\x07 \x01(\x0b\x32&.likeness.generator.v1.GeneratePreviewH\x00\x42\x0e\n\x05\x65vent\x12\x05\xbaH\x02\x08\x01J\x04\x08\x04\x10\x05\"\xa7\x02\n\x0c\x45\x64itFinished\x12\x0c\n\x04seed\x18\x01 \x01(\x03\x12,\n\x07timings\x18\x02 \x01(\x0b\x32\x1b.likeness.common.v1.Timings\x12,\n\x05model\x18\x03 \x01(\x0b\x32\x1d.likeness.common.v1.ModelInfo\x12\r\n\x05width\x18\x04 \x01(\x05\x12\x0e\n\x06height\x18\x05 \x01(\x05\x12\x0c\n\x04mode\x18\x06 \x01(\t\x12\r\n\x05steps\x18\x07 \x01(\x05\x12\x16\n\x0etrue_cfg_scale\x18\x08 \x01(\x01\x12\x33\n\x05loras\x18\t \x03(\x0b\x32$.likeness.generator.v1.LoraSelection\x12\x0f\n\x07\x64\x65noise\x18\n \x01(\x01\x12\x13\n\x0binstruction\x18\x0b \x01(\t\"\x18\n\x16GetCapabilitiesRequest\"\xf6\x02\n\x17GetCapabilitiesResponse\x12,\n\x05model\x18\x01 \x01(\x0b\x32\x1d.likeness.common.v1.ModelInfo\x12*\n\x05modes\x18\x02 \x03(\x0b\x32\x1b.likeness.generator.v1.Mode\x12\x15\n\rsize_multiple\x18\x03 \x01(\x05\x12\x12\n\nmin_pixels\x18\x04 \x01(\x05\x12\x12\n\nmax_pixels\x18\x05 \x01(\x05\x12\x18\n\x10max_aspect_ratio\x18\x06 \x01(\x01\x12\x11\n\tmax_count\x18\x07 \x01(\x05\x12\x12\n\nmax_images\x18\x08 \x01(\x05\x12\x19\n\x11max_prompt_tokens\x18\t \x01(\x05\x12\x16\n\x0equeue_capacity\x18\n \x01(\x05\x12\x11\n\tmax_loras\x18\x0b \x01(\x05\x12\x17\n\x0f\x64\x65\x66\x61ult_denoise\x18\x0c \x01(\x01\x12\"\n\x1a\x64\x65\x66\x61ult_denoise_of_several\x18\r \x01(\x01\x32\xc8\x01\n\rEditorService\x12K\n\x04\x45\x64it\x12\x1f.likeness.editor.v1.EditRequest\x1a .likeness.editor.v1.EditResponse0\x01\x12j\n\x0fGetCapabilities\x12*.likeness.editor.v1.GetCapabilitiesRequest\x1a+.likeness.editor.v1.GetCapabilitiesResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -35,7 +36,7 @@ _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'likeness.editor.v1.editor_s
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
   _globals['_EDITREQUEST'].fields_by_name['instruction']._loaded_options = None
-  _globals['_EDITREQUEST'].fields_by_name['instruction']._serialized_options = b'\272H\007r\005\020\001\030\240\037'
+  _globals['_EDITREQUEST'].fields_by_name['instruction']._serialized_options = b'\272H\177r\003\030\240\037\272\001w\n\025instruction.not_blank\022,the instruction is blank: say what to change\0320this == \'\' || this.matches(\'[^\\\\s\\\\p{Z}\\\\p{C}]\')'
   _globals['_EDITREQUEST'].fields_by_name['images']._loaded_options = None
   _globals['_EDITREQUEST'].fields_by_name['images']._serialized_options = b'\272H\007\222\001\004\010\001\020\004'
   _globals['_EDITREQUEST'].fields_by_name['denoise']._loaded_options = None
@@ -46,14 +47,40 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_EDITREQUEST'].fields_by_name['steps']._serialized_options = b'\272H\006\032\004\030d(\001'
   _globals['_EDITREQUEST'].fields_by_name['mode']._loaded_options = None
   _globals['_EDITREQUEST'].fields_by_name['mode']._serialized_options = b'\272H\026r\0242\022^[a-z0-9_-]{0,32}$'
+  _globals['_EDITREQUEST'].fields_by_name['negative_prompt']._loaded_options = None
+  _globals['_EDITREQUEST'].fields_by_name['negative_prompt']._serialized_options = b'\272H\005r\003\030\240\037'
+  _globals['_EDITREQUEST'].fields_by_name['true_cfg_scale']._loaded_options = None
+  _globals['_EDITREQUEST'].fields_by_name['true_cfg_scale']._serialized_options = b'\272H\026\022\024\031\000\000\000\000\000\0004@)\000\000\000\000\000\000\360?@\001'
+  _globals['_EDITREQUEST'].fields_by_name['width']._loaded_options = None
+  _globals['_EDITREQUEST'].fields_by_name['width']._serialized_options = b'\272H\007\032\005\030\200 (@'
+  _globals['_EDITREQUEST'].fields_by_name['height']._loaded_options = None
+  _globals['_EDITREQUEST'].fields_by_name['height']._serialized_options = b'\272H\007\032\005\030\200 (@'
+  _globals['_EDITREQUEST'].fields_by_name['count']._loaded_options = None
+  _globals['_EDITREQUEST'].fields_by_name['count']._serialized_options = b'\272H\006\032\004\030\010(\001'
+  _globals['_EDITREQUEST'].fields_by_name['loras']._loaded_options = None
+  _globals['_EDITREQUEST'].fields_by_name['loras']._serialized_options = b'\272H\005\222\001\002\020\004'
+  _globals['_EDITREQUEST'].fields_by_name['trigger_word']._loaded_options = None
+  _globals['_EDITREQUEST'].fields_by_name['trigger_word']._serialized_options = b'\272H\004r\002\030d'
+  _globals['_EDITREQUEST'].fields_by_name['priority']._loaded_options = None
+  _globals['_EDITREQUEST'].fields_by_name['priority']._serialized_options = b'\272H\005\202\001\002\020\001'
+  _globals['_EDITREQUEST'].fields_by_name['preview_every']._loaded_options = None
+  _globals['_EDITREQUEST'].fields_by_name['preview_every']._serialized_options = b'\272H\006\032\004\030d(\000'
+  _globals['_EDITREQUEST'].fields_by_name['scene']._loaded_options = None
+  _globals['_EDITREQUEST'].fields_by_name['scene']._serialized_options = b'\272H\177r\003\030\320\017\272\001w\n\017scene.not_blank\0222the scene is blank: say where the persons shall be\0320this == \'\' || this.matches(\'[^\\\\s\\\\p{Z}\\\\p{C}]\')'
+  _globals['_EDITREQUEST']._loaded_options = None
+  _globals['_EDITREQUEST']._serialized_options = b'\272H\223\003\032{\n\024instruction.or_scene\0223set instruction or scene, one of the two, not blank\032.(this.instruction != \'\') != (this.scene != \'\')\032l\n\021width.with_height\0222width and height go together: set both, or neither\032#has(this.width) == has(this.height)\032\245\001\n\022mask.with_own_size\022Swith a mask the result has the first picture\'s own size: leave width and height out\032:!(has(this.mask) && (has(this.width) || has(this.height)))'
   _globals['_EDITRESPONSE'].oneofs_by_name['event']._loaded_options = None
   _globals['_EDITRESPONSE'].oneofs_by_name['event']._serialized_options = b'\272H\002\010\001'
-  _globals['_EDITREQUEST']._serialized_start=160
-  _globals['_EDITREQUEST']._serialized_end=504
-  _globals['_EDITRESPONSE']._serialized_start=507
-  _globals['_EDITRESPONSE']._serialized_end=771
-  _globals['_EDITFINISHED']._serialized_start=773
-  _globals['_EDITFINISHED']._serialized_end=893
-  _globals['_EDITORSERVICE']._serialized_start=895
-  _globals['_EDITORSERVICE']._serialized_end=987
+  _globals['_EDITREQUEST']._serialized_start=207
+  _globals['_EDITREQUEST']._serialized_end=1729
+  _globals['_EDITRESPONSE']._serialized_start=1732
+  _globals['_EDITRESPONSE']._serialized_end=2073
+  _globals['_EDITFINISHED']._serialized_start=2076
+  _globals['_EDITFINISHED']._serialized_end=2371
+  _globals['_GETCAPABILITIESREQUEST']._serialized_start=2373
+  _globals['_GETCAPABILITIESREQUEST']._serialized_end=2397
+  _globals['_GETCAPABILITIESRESPONSE']._serialized_start=2400
+  _globals['_GETCAPABILITIESRESPONSE']._serialized_end=2774
+  _globals['_EDITORSERVICE']._serialized_start=2777
+  _globals['_EDITORSERVICE']._serialized_end=2977
 # @@protoc_insertion_point(module_scope)

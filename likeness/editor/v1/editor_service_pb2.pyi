@@ -9,6 +9,7 @@ from google.protobuf import message as _message
 from google.protobuf.internal import containers as _containers
 from likeness.common.v1 import image_pb2 as _image_pb2
 from likeness.common.v1 import progress_pb2 as _progress_pb2
+from likeness.generator.v1 import generator_service_pb2 as _generator_service_pb2
 import builtins as _builtins
 import sys
 import typing as _typing
@@ -22,7 +23,7 @@ DESCRIPTOR: _descriptor.FileDescriptor
 
 @_typing.final
 class EditRequest(_message.Message):
-    """EditRequest describes an edit."""
+    """EditRequest describes an edit. The same request with the same seed gives the same pictures."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -33,23 +34,70 @@ class EditRequest(_message.Message):
     STEPS_FIELD_NUMBER: _builtins.int
     MODE_FIELD_NUMBER: _builtins.int
     OUTPUT_FIELD_NUMBER: _builtins.int
+    NEGATIVE_PROMPT_FIELD_NUMBER: _builtins.int
+    TRUE_CFG_SCALE_FIELD_NUMBER: _builtins.int
+    WIDTH_FIELD_NUMBER: _builtins.int
+    HEIGHT_FIELD_NUMBER: _builtins.int
+    COUNT_FIELD_NUMBER: _builtins.int
+    LORAS_FIELD_NUMBER: _builtins.int
+    TRIGGER_WORD_FIELD_NUMBER: _builtins.int
+    PRIORITY_FIELD_NUMBER: _builtins.int
+    PREVIEW_EVERY_FIELD_NUMBER: _builtins.int
+    MASK_FIELD_NUMBER: _builtins.int
+    SCENE_FIELD_NUMBER: _builtins.int
     instruction: _builtins.str
-    """What to change, 1–4,000 characters."""
+    """What to change, 1–4,000 characters, not blank. It may name the pictures: "Picture 1", "Picture 2" …"""
     denoise: _builtins.float
-    """How much of the source to replace, over 0 to 1."""
+    """How much of the first picture to replace, over 0 to 1: at 1 the result is drawn from noise, and below it from the
+    first picture with that much noise. 0.7 with one picture and 1 with several when left out.
+    """
     seed: _builtins.int
-    """Seed, 0 to 2^53 − 1. A random one when left out."""
+    """Seed of the first result, 0 to 2^53 − 1; result k is drawn with seed + k. A random one when left out."""
     steps: _builtins.int
-    """Number of denoising steps, 1–100; the mode's own when left out."""
+    """Number of denoising steps from noise, 1–100; the mode's own when left out. With denoise below 1 the first ones are
+    left out.
+    """
     mode: _builtins.str
-    """How to draw: "full" (the default) or "fast"."""
+    """How to draw: "full" (the default) or "fast", or a further mode of the deployment."""
+    negative_prompt: _builtins.str
+    """What to keep out. The model's own default when left out."""
+    true_cfg_scale: _builtins.float
+    """Classifier-free guidance, 1–20; 1 turns it off. The mode's own when left out."""
+    width: _builtins.int
+    """Width of the result in pixels, brought to the nearest size that the model takes. Goes with height. When both are
+    left out the result has the first picture's own shape.
+    """
+    height: _builtins.int
+    """Height of the result in pixels, brought to the nearest size that the model takes. Goes with width."""
+    count: _builtins.int
+    """How many results to draw, 1–8; 1 when left out."""
+    trigger_word: _builtins.str
+    """Put in front of the instruction when the instruction does not hold it."""
+    priority: _generator_service_pb2.Priority.ValueType
+    """Which work goes first where several wait; it does not change the pictures."""
+    preview_every: _builtins.int
+    """Show each result after every so many steps, 0–100; 0, the default, shows none."""
+    scene: _builtins.str
+    """In place of instruction: the scene that the persons of the pictures shall be in, 1–2,000 characters, not blank. The
+    deployment writes the instruction that keeps their faces, hair and clothes.
+    """
     @_builtins.property
     def images(self) -> _containers.RepeatedCompositeFieldContainer[_image_pb2.ImageInput]:
-        """The pictures, "Picture 1" first."""
+        """The pictures, "Picture 1" first, at most 4. The result has the first one's shape."""
 
     @_builtins.property
     def output(self) -> _image_pb2.ImageOutput:
         """How the pictures are encoded and delivered."""
+
+    @_builtins.property
+    def loras(self) -> _containers.RepeatedCompositeFieldContainer[_generator_service_pb2.LoraSelection]:
+        """LoRAs to add to the model for this request alone."""
+
+    @_builtins.property
+    def mask(self) -> _image_pb2.ImageInput:
+        """Where the first picture may change: of its size, white where it may, black where every pixel stays as it is, grey
+        for a mixture.
+        """
 
     def __init__(
         self,
@@ -61,23 +109,54 @@ class EditRequest(_message.Message):
         steps: _builtins.int | None = ...,
         mode: _builtins.str = ...,
         output: _image_pb2.ImageOutput | None = ...,
+        negative_prompt: _builtins.str | None = ...,
+        true_cfg_scale: _builtins.float | None = ...,
+        width: _builtins.int | None = ...,
+        height: _builtins.int | None = ...,
+        count: _builtins.int | None = ...,
+        loras: _abc.Iterable[_generator_service_pb2.LoraSelection] | None = ...,
+        trigger_word: _builtins.str = ...,
+        priority: _generator_service_pb2.Priority.ValueType = ...,
+        preview_every: _builtins.int = ...,
+        mask: _image_pb2.ImageInput | None = ...,
+        scene: _builtins.str = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_denoise", b"_denoise", "_seed", b"_seed", "_steps", b"_steps", "denoise", b"denoise", "output", b"output", "seed", b"seed", "steps", b"steps"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_count", b"_count", "_denoise", b"_denoise", "_height", b"_height", "_negative_prompt", b"_negative_prompt", "_seed", b"_seed", "_steps", b"_steps", "_true_cfg_scale", b"_true_cfg_scale", "_width", b"_width", "count", b"count", "denoise", b"denoise", "height", b"height", "mask", b"mask", "negative_prompt", b"negative_prompt", "output", b"output", "seed", b"seed", "steps", b"steps", "true_cfg_scale", b"true_cfg_scale", "width", b"width"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_denoise", b"_denoise", "_seed", b"_seed", "_steps", b"_steps", "denoise", b"denoise", "images", b"images", "instruction", b"instruction", "mode", b"mode", "output", b"output", "seed", b"seed", "steps", b"steps"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_count", b"_count", "_denoise", b"_denoise", "_height", b"_height", "_negative_prompt", b"_negative_prompt", "_seed", b"_seed", "_steps", b"_steps", "_true_cfg_scale", b"_true_cfg_scale", "_width", b"_width", "count", b"count", "denoise", b"denoise", "height", b"height", "images", b"images", "instruction", b"instruction", "loras", b"loras", "mask", b"mask", "mode", b"mode", "negative_prompt", b"negative_prompt", "output", b"output", "preview_every", b"preview_every", "priority", b"priority", "scene", b"scene", "seed", b"seed", "steps", b"steps", "trigger_word", b"trigger_word", "true_cfg_scale", b"true_cfg_scale", "width", b"width"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__count: _TypeAlias = _typing.Literal["count"]  # noqa: Y015
+    _WhichOneofArgType__count: _TypeAlias = _typing.Literal["_count", b"_count"]  # noqa: Y015
     _WhichOneofReturnType__denoise: _TypeAlias = _typing.Literal["denoise"]  # noqa: Y015
     _WhichOneofArgType__denoise: _TypeAlias = _typing.Literal["_denoise", b"_denoise"]  # noqa: Y015
+    _WhichOneofReturnType__height: _TypeAlias = _typing.Literal["height"]  # noqa: Y015
+    _WhichOneofArgType__height: _TypeAlias = _typing.Literal["_height", b"_height"]  # noqa: Y015
+    _WhichOneofReturnType__negative_prompt: _TypeAlias = _typing.Literal["negative_prompt"]  # noqa: Y015
+    _WhichOneofArgType__negative_prompt: _TypeAlias = _typing.Literal["_negative_prompt", b"_negative_prompt"]  # noqa: Y015
     _WhichOneofReturnType__seed: _TypeAlias = _typing.Literal["seed"]  # noqa: Y015
     _WhichOneofArgType__seed: _TypeAlias = _typing.Literal["_seed", b"_seed"]  # noqa: Y015
     _WhichOneofReturnType__steps: _TypeAlias = _typing.Literal["steps"]  # noqa: Y015
     _WhichOneofArgType__steps: _TypeAlias = _typing.Literal["_steps", b"_steps"]  # noqa: Y015
+    _WhichOneofReturnType__true_cfg_scale: _TypeAlias = _typing.Literal["true_cfg_scale"]  # noqa: Y015
+    _WhichOneofArgType__true_cfg_scale: _TypeAlias = _typing.Literal["_true_cfg_scale", b"_true_cfg_scale"]  # noqa: Y015
+    _WhichOneofReturnType__width: _TypeAlias = _typing.Literal["width"]  # noqa: Y015
+    _WhichOneofArgType__width: _TypeAlias = _typing.Literal["_width", b"_width"]  # noqa: Y015
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__count) -> _WhichOneofReturnType__count | None: ...
     @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__denoise) -> _WhichOneofReturnType__denoise | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__height) -> _WhichOneofReturnType__height | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__negative_prompt) -> _WhichOneofReturnType__negative_prompt | None: ...
     @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__seed) -> _WhichOneofReturnType__seed | None: ...
     @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__steps) -> _WhichOneofReturnType__steps | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__true_cfg_scale) -> _WhichOneofReturnType__true_cfg_scale | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__width) -> _WhichOneofReturnType__width | None: ...
 
 Global___EditRequest: _TypeAlias = EditRequest  # noqa: Y015
 
@@ -90,8 +169,9 @@ class EditResponse(_message.Message):
     QUEUED_FIELD_NUMBER: _builtins.int
     STARTED_FIELD_NUMBER: _builtins.int
     STEP_FIELD_NUMBER: _builtins.int
-    IMAGE_FIELD_NUMBER: _builtins.int
     FINISHED_FIELD_NUMBER: _builtins.int
+    IMAGE_FIELD_NUMBER: _builtins.int
+    PREVIEW_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def queued(self) -> _progress_pb2.Queued:
         """The work waits."""
@@ -105,12 +185,16 @@ class EditResponse(_message.Message):
         """A denoising step has ended."""
 
     @_builtins.property
-    def image(self) -> _image_pb2.Image:
-        """A picture is ready."""
+    def finished(self) -> Global___EditFinished:
+        """All results are ready: the last event."""
 
     @_builtins.property
-    def finished(self) -> Global___EditFinished:
-        """All pictures are ready: the last event."""
+    def image(self) -> _generator_service_pb2.GeneratedImage:
+        """A result is ready."""
+
+    @_builtins.property
+    def preview(self) -> _generator_service_pb2.GeneratePreview:
+        """A result as it looks by now; only with preview_every."""
 
     def __init__(
         self,
@@ -118,14 +202,15 @@ class EditResponse(_message.Message):
         queued: _progress_pb2.Queued | None = ...,
         started: _progress_pb2.Started | None = ...,
         step: _progress_pb2.Step | None = ...,
-        image: _image_pb2.Image | None = ...,
         finished: Global___EditFinished | None = ...,
+        image: _generator_service_pb2.GeneratedImage | None = ...,
+        preview: _generator_service_pb2.GeneratePreview | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["event", b"event", "finished", b"finished", "image", b"image", "queued", b"queued", "started", b"started", "step", b"step"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["event", b"event", "finished", b"finished", "image", b"image", "preview", b"preview", "queued", b"queued", "started", b"started", "step", b"step"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["event", b"event", "finished", b"finished", "image", b"image", "queued", b"queued", "started", b"started", "step", b"step"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["event", b"event", "finished", b"finished", "image", b"image", "preview", b"preview", "queued", b"queued", "started", b"started", "step", b"step"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_event: _TypeAlias = _typing.Literal["queued", "started", "step", "image", "finished"]  # noqa: Y015
+    _WhichOneofReturnType_event: _TypeAlias = _typing.Literal["queued", "started", "step", "finished", "image", "preview"]  # noqa: Y015
     _WhichOneofArgType_event: _TypeAlias = _typing.Literal["event", b"event"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_event) -> _WhichOneofReturnType_event | None: ...
 
@@ -133,15 +218,37 @@ Global___EditResponse: _TypeAlias = EditResponse  # noqa: Y015
 
 @_typing.final
 class EditFinished(_message.Message):
-    """EditFinished tells how the pictures were made."""
+    """EditFinished tells how the results were made."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
     SEED_FIELD_NUMBER: _builtins.int
     TIMINGS_FIELD_NUMBER: _builtins.int
     MODEL_FIELD_NUMBER: _builtins.int
+    WIDTH_FIELD_NUMBER: _builtins.int
+    HEIGHT_FIELD_NUMBER: _builtins.int
+    MODE_FIELD_NUMBER: _builtins.int
+    STEPS_FIELD_NUMBER: _builtins.int
+    TRUE_CFG_SCALE_FIELD_NUMBER: _builtins.int
+    LORAS_FIELD_NUMBER: _builtins.int
+    DENOISE_FIELD_NUMBER: _builtins.int
+    INSTRUCTION_FIELD_NUMBER: _builtins.int
     seed: _builtins.int
-    """The seed of the first picture."""
+    """The seed of the first result."""
+    width: _builtins.int
+    """Width of the results in pixels."""
+    height: _builtins.int
+    """Height of the results in pixels."""
+    mode: _builtins.str
+    """The mode that was used."""
+    steps: _builtins.int
+    """Denoising steps that were taken for each result."""
+    true_cfg_scale: _builtins.float
+    """Classifier-free guidance; 1 means none."""
+    denoise: _builtins.float
+    """The noise that the work began with, over 0 to 1: of the schedule's levels the one nearest to denoise."""
+    instruction: _builtins.str
+    """The instruction as the encoder got it."""
     @_builtins.property
     def timings(self) -> _progress_pb2.Timings:
         """Where the time went."""
@@ -150,17 +257,120 @@ class EditFinished(_message.Message):
     def model(self) -> _progress_pb2.ModelInfo:
         """The weights that were used."""
 
+    @_builtins.property
+    def loras(self) -> _containers.RepeatedCompositeFieldContainer[_generator_service_pb2.LoraSelection]:
+        """The LoRAs that acted, with their versions."""
+
     def __init__(
         self,
         *,
         seed: _builtins.int = ...,
         timings: _progress_pb2.Timings | None = ...,
         model: _progress_pb2.ModelInfo | None = ...,
+        width: _builtins.int = ...,
+        height: _builtins.int = ...,
+        mode: _builtins.str = ...,
+        steps: _builtins.int = ...,
+        true_cfg_scale: _builtins.float = ...,
+        loras: _abc.Iterable[_generator_service_pb2.LoraSelection] | None = ...,
+        denoise: _builtins.float = ...,
+        instruction: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["model", b"model", "timings", b"timings"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["model", b"model", "seed", b"seed", "timings", b"timings"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["denoise", b"denoise", "height", b"height", "instruction", b"instruction", "loras", b"loras", "mode", b"mode", "model", b"model", "seed", b"seed", "steps", b"steps", "timings", b"timings", "true_cfg_scale", b"true_cfg_scale", "width", b"width"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___EditFinished: _TypeAlias = EditFinished  # noqa: Y015
+
+@_typing.final
+class GetCapabilitiesRequest(_message.Message):
+    """GetCapabilitiesRequest asks for the capabilities; it has no fields."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    def __init__(
+        self,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___GetCapabilitiesRequest: _TypeAlias = GetCapabilitiesRequest  # noqa: Y015
+
+@_typing.final
+class GetCapabilitiesResponse(_message.Message):
+    """GetCapabilitiesResponse tells what the deployment can do."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    MODEL_FIELD_NUMBER: _builtins.int
+    MODES_FIELD_NUMBER: _builtins.int
+    SIZE_MULTIPLE_FIELD_NUMBER: _builtins.int
+    MIN_PIXELS_FIELD_NUMBER: _builtins.int
+    MAX_PIXELS_FIELD_NUMBER: _builtins.int
+    MAX_ASPECT_RATIO_FIELD_NUMBER: _builtins.int
+    MAX_COUNT_FIELD_NUMBER: _builtins.int
+    MAX_IMAGES_FIELD_NUMBER: _builtins.int
+    MAX_PROMPT_TOKENS_FIELD_NUMBER: _builtins.int
+    QUEUE_CAPACITY_FIELD_NUMBER: _builtins.int
+    MAX_LORAS_FIELD_NUMBER: _builtins.int
+    DEFAULT_DENOISE_FIELD_NUMBER: _builtins.int
+    DEFAULT_DENOISE_OF_SEVERAL_FIELD_NUMBER: _builtins.int
+    size_multiple: _builtins.int
+    """Width and height are brought to multiples of this many pixels."""
+    min_pixels: _builtins.int
+    """Smallest area of a result in pixels."""
+    max_pixels: _builtins.int
+    """Largest area of a result in pixels."""
+    max_aspect_ratio: _builtins.float
+    """The longer side of a picture over the shorter one, at most."""
+    max_count: _builtins.int
+    """Most results a request."""
+    max_images: _builtins.int
+    """Most pictures that a request may hand in."""
+    max_prompt_tokens: _builtins.int
+    """Most tokens of an instruction."""
+    queue_capacity: _builtins.int
+    """Pieces of work that may wait before new ones are refused."""
+    max_loras: _builtins.int
+    """Most LoRAs a request."""
+    default_denoise: _builtins.float
+    """denoise when a request with one picture gives none."""
+    default_denoise_of_several: _builtins.float
+    """denoise when a request with several pictures gives none."""
+    @_builtins.property
+    def model(self) -> _progress_pb2.ModelInfo:
+        """The weights in use."""
+
+    @_builtins.property
+    def modes(self) -> _containers.RepeatedCompositeFieldContainer[_generator_service_pb2.Mode]:
+        """The modes, the default first."""
+
+    def __init__(
+        self,
+        *,
+        model: _progress_pb2.ModelInfo | None = ...,
+        modes: _abc.Iterable[_generator_service_pb2.Mode] | None = ...,
+        size_multiple: _builtins.int = ...,
+        min_pixels: _builtins.int = ...,
+        max_pixels: _builtins.int = ...,
+        max_aspect_ratio: _builtins.float = ...,
+        max_count: _builtins.int = ...,
+        max_images: _builtins.int = ...,
+        max_prompt_tokens: _builtins.int = ...,
+        queue_capacity: _builtins.int = ...,
+        max_loras: _builtins.int = ...,
+        default_denoise: _builtins.float = ...,
+        default_denoise_of_several: _builtins.float = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["model", b"model"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["default_denoise", b"default_denoise", "default_denoise_of_several", b"default_denoise_of_several", "max_aspect_ratio", b"max_aspect_ratio", "max_count", b"max_count", "max_images", b"max_images", "max_loras", b"max_loras", "max_pixels", b"max_pixels", "max_prompt_tokens", b"max_prompt_tokens", "min_pixels", b"min_pixels", "model", b"model", "modes", b"modes", "queue_capacity", b"queue_capacity", "size_multiple", b"size_multiple"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___GetCapabilitiesResponse: _TypeAlias = GetCapabilitiesResponse  # noqa: Y015

@@ -26,8 +26,7 @@ if _version_not_supported:
 
 
 class EditorServiceStub:
-    """EditorService puts the persons of reference pictures into a new scene with Qwen-Image-Edit. A draft: no server
-    speaks it yet.
+    """EditorService changes pictures, and puts the persons of reference pictures into new scenes, with Qwen-Image-Edit.
     """
 
     def __init__(self, channel):
@@ -41,15 +40,26 @@ class EditorServiceStub:
                 request_serializer=likeness_dot_editor_dot_v1_dot_editor__service__pb2.EditRequest.SerializeToString,
                 response_deserializer=likeness_dot_editor_dot_v1_dot_editor__service__pb2.EditResponse.FromString,
                 _registered_method=True)
+        self.GetCapabilities = channel.unary_unary(
+                '/likeness.editor.v1.EditorService/GetCapabilities',
+                request_serializer=likeness_dot_editor_dot_v1_dot_editor__service__pb2.GetCapabilitiesRequest.SerializeToString,
+                response_deserializer=likeness_dot_editor_dot_v1_dot_editor__service__pb2.GetCapabilitiesResponse.FromString,
+                _registered_method=True)
 
 
 class EditorServiceServicer:
-    """EditorService puts the persons of reference pictures into a new scene with Qwen-Image-Edit. A draft: no server
-    speaks it yet.
+    """EditorService changes pictures, and puts the persons of reference pictures into new scenes, with Qwen-Image-Edit.
     """
 
     def Edit(self, request, context):
         """Edit changes pictures as an instruction says, and tells of its progress. The stream's last event is finished.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def GetCapabilities(self, request, context):
+        """GetCapabilities tells what this deployment can do, so that a client need not guess.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -63,6 +73,11 @@ def add_EditorServiceServicer_to_server(servicer, server):
                     request_deserializer=likeness_dot_editor_dot_v1_dot_editor__service__pb2.EditRequest.FromString,
                     response_serializer=likeness_dot_editor_dot_v1_dot_editor__service__pb2.EditResponse.SerializeToString,
             ),
+            'GetCapabilities': grpc.unary_unary_rpc_method_handler(
+                    servicer.GetCapabilities,
+                    request_deserializer=likeness_dot_editor_dot_v1_dot_editor__service__pb2.GetCapabilitiesRequest.FromString,
+                    response_serializer=likeness_dot_editor_dot_v1_dot_editor__service__pb2.GetCapabilitiesResponse.SerializeToString,
+            ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
             'likeness.editor.v1.EditorService', rpc_method_handlers)
@@ -72,8 +87,7 @@ def add_EditorServiceServicer_to_server(servicer, server):
 
  # This class is part of an EXPERIMENTAL API.
 class EditorService:
-    """EditorService puts the persons of reference pictures into a new scene with Qwen-Image-Edit. A draft: no server
-    speaks it yet.
+    """EditorService changes pictures, and puts the persons of reference pictures into new scenes, with Qwen-Image-Edit.
     """
 
     @staticmethod
@@ -93,6 +107,33 @@ class EditorService:
             '/likeness.editor.v1.EditorService/Edit',
             likeness_dot_editor_dot_v1_dot_editor__service__pb2.EditRequest.SerializeToString,
             likeness_dot_editor_dot_v1_dot_editor__service__pb2.EditResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def GetCapabilities(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/likeness.editor.v1.EditorService/GetCapabilities',
+            likeness_dot_editor_dot_v1_dot_editor__service__pb2.GetCapabilitiesRequest.SerializeToString,
+            likeness_dot_editor_dot_v1_dot_editor__service__pb2.GetCapabilitiesResponse.FromString,
             options,
             channel_credentials,
             insecure,

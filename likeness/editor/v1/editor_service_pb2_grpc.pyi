@@ -27,9 +27,7 @@ GRPC_GENERATED_VERSION: str
 GRPC_VERSION: str
 
 class EditorServiceStub:
-    """EditorService puts the persons of reference pictures into a new scene with Qwen-Image-Edit. A draft: no server
-    speaks it yet.
-    """
+    """EditorService changes pictures, and puts the persons of reference pictures into new scenes, with Qwen-Image-Edit."""
 
     @_typing.overload
     def __new__(cls, channel: _grpc.Channel) -> _Self: ...
@@ -37,21 +35,21 @@ class EditorServiceStub:
     def __new__(cls, channel: _aio.Channel) -> EditorServiceAsyncStub: ...
     Edit: _grpc.UnaryStreamMultiCallable[_editor_service_pb2.EditRequest, _editor_service_pb2.EditResponse]
     """Edit changes pictures as an instruction says, and tells of its progress. The stream's last event is finished."""
+    GetCapabilities: _grpc.UnaryUnaryMultiCallable[_editor_service_pb2.GetCapabilitiesRequest, _editor_service_pb2.GetCapabilitiesResponse]
+    """GetCapabilities tells what this deployment can do, so that a client need not guess."""
 
 @_typing.type_check_only
 class EditorServiceAsyncStub(EditorServiceStub):
-    """EditorService puts the persons of reference pictures into a new scene with Qwen-Image-Edit. A draft: no server
-    speaks it yet.
-    """
+    """EditorService changes pictures, and puts the persons of reference pictures into new scenes, with Qwen-Image-Edit."""
 
     def __init__(self, channel: _aio.Channel) -> None: ...
     Edit: _aio.UnaryStreamMultiCallable[_editor_service_pb2.EditRequest, _editor_service_pb2.EditResponse]  # type: ignore[assignment]
     """Edit changes pictures as an instruction says, and tells of its progress. The stream's last event is finished."""
+    GetCapabilities: _aio.UnaryUnaryMultiCallable[_editor_service_pb2.GetCapabilitiesRequest, _editor_service_pb2.GetCapabilitiesResponse]  # type: ignore[assignment]
+    """GetCapabilities tells what this deployment can do, so that a client need not guess."""
 
 class EditorServiceServicer(metaclass=_abc_1.ABCMeta):
-    """EditorService puts the persons of reference pictures into a new scene with Qwen-Image-Edit. A draft: no server
-    speaks it yet.
-    """
+    """EditorService changes pictures, and puts the persons of reference pictures into new scenes, with Qwen-Image-Edit."""
 
     @_abc_1.abstractmethod
     def Edit(
@@ -60,5 +58,13 @@ class EditorServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_abc.Iterator[_editor_service_pb2.EditResponse], _abc.AsyncIterator[_editor_service_pb2.EditResponse]]:
         """Edit changes pictures as an instruction says, and tells of its progress. The stream's last event is finished."""
+
+    @_abc_1.abstractmethod
+    def GetCapabilities(
+        self,
+        request: _editor_service_pb2.GetCapabilitiesRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_editor_service_pb2.GetCapabilitiesResponse, _abc.Awaitable[_editor_service_pb2.GetCapabilitiesResponse]]:
+        """GetCapabilities tells what this deployment can do, so that a client need not guess."""
 
 def add_EditorServiceServicer_to_server(servicer: EditorServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

@@ -89,6 +89,42 @@ GENDER_MALE: Gender.ValueType  # 2
 """Looks male."""
 Global___Gender: _TypeAlias = Gender  # noqa: Y015
 
+class _SkipReason:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _SkipReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_SkipReason.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    SKIP_REASON_UNSPECIFIED: _SkipReason.ValueType  # 0
+    """Not known."""
+    SKIP_REASON_GENDER: _SkipReason.ValueType  # 1
+    """It doesn't look like target_gender."""
+    SKIP_REASON_NO_MATCH: _SkipReason.ValueType  # 2
+    """It isn't like the face of match_image."""
+    SKIP_REASON_NOT_ASKED: _SkipReason.ValueType  # 3
+    """The rules leave it, but no index asks for it."""
+    SKIP_REASON_TOO_SMALL: _SkipReason.ValueType  # 4
+    """It is too small for the engine; only with all_target_faces, else the call is refused."""
+    SKIP_REASON_TURNED_TOO_FAR: _SkipReason.ValueType  # 5
+    """It is turned too far for the engine; only with all_target_faces, else the call is refused."""
+
+class SkipReason(_SkipReason, metaclass=_SkipReasonEnumTypeWrapper):
+    """SkipReason says why a face of the target was left as it is."""
+
+SKIP_REASON_UNSPECIFIED: SkipReason.ValueType  # 0
+"""Not known."""
+SKIP_REASON_GENDER: SkipReason.ValueType  # 1
+"""It doesn't look like target_gender."""
+SKIP_REASON_NO_MATCH: SkipReason.ValueType  # 2
+"""It isn't like the face of match_image."""
+SKIP_REASON_NOT_ASKED: SkipReason.ValueType  # 3
+"""The rules leave it, but no index asks for it."""
+SKIP_REASON_TOO_SMALL: SkipReason.ValueType  # 4
+"""It is too small for the engine; only with all_target_faces, else the call is refused."""
+SKIP_REASON_TURNED_TOO_FAR: SkipReason.ValueType  # 5
+"""It is turned too far for the engine; only with all_target_faces, else the call is refused."""
+Global___SkipReason: _TypeAlias = SkipReason  # noqa: Y015
+
 @_typing.final
 class BoundingBox(_message.Message):
     """BoundingBox in pixels of the upright picture; it may reach past the border."""
@@ -125,7 +161,7 @@ Global___BoundingBox: _TypeAlias = BoundingBox  # noqa: Y015
 
 @_typing.final
 class HeadPose(_message.Message):
-    """Pose of a head in degrees."""
+    """Pose of a head in degrees: nod, then turn, then tilt, so that turning the picture changes the roll alone."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -133,11 +169,11 @@ class HeadPose(_message.Message):
     PITCH_FIELD_NUMBER: _builtins.int
     ROLL_FIELD_NUMBER: _builtins.int
     yaw: _builtins.float
-    """Turn: positive when the nose points to the picture's right."""
+    """Turn: positive when the nose points to the picture's right once the roll is undone."""
     pitch: _builtins.float
-    """Nod: positive when the nose points down."""
+    """Nod: positive when the nose points to the chin's side."""
     roll: _builtins.float
-    """Tilt: positive when the head leans clockwise in the picture."""
+    """Tilt, −180 to 180: positive when the head leans clockwise in the picture."""
     def __init__(
         self,
         *,
@@ -248,13 +284,23 @@ class DetectFacesRequest(_message.Message):
     IMAGE_FIELD_NUMBER: _builtins.int
     MIN_SCORE_FIELD_NUMBER: _builtins.int
     ORDER_FIELD_NUMBER: _builtins.int
+    DRAWING_FIELD_NUMBER: _builtins.int
+    THOROUGH_FIELD_NUMBER: _builtins.int
     min_score: _builtins.float
     """Faces below this score are left out, 0.1–0.99; 0.5 when left out."""
     order: Global___FaceOrder.ValueType
     """Order of the answer."""
+    thorough: _builtins.bool
+    """Look also for faces that are small, turned by over 45°, dark or fill the frame where the plain look has found some.
+    Without it that is done only where the plain look finds none.
+    """
     @_builtins.property
     def image(self) -> _image_pb2.ImageInput:
         """The picture."""
+
+    @_builtins.property
+    def drawing(self) -> _image_pb2.ImageOutput:
+        """Answer also with the picture and the faces' boxes, indexes and landmarks drawn on it, encoded like this."""
 
     def __init__(
         self,
@@ -262,10 +308,12 @@ class DetectFacesRequest(_message.Message):
         image: _image_pb2.ImageInput | None = ...,
         min_score: _builtins.float | None = ...,
         order: Global___FaceOrder.ValueType = ...,
+        drawing: _image_pb2.ImageOutput | None = ...,
+        thorough: _builtins.bool = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_min_score", b"_min_score", "image", b"image", "min_score", b"min_score"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_min_score", b"_min_score", "drawing", b"drawing", "image", b"image", "min_score", b"min_score"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_min_score", b"_min_score", "image", b"image", "min_score", b"min_score", "order", b"order"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_min_score", b"_min_score", "drawing", b"drawing", "image", b"image", "min_score", b"min_score", "order", b"order", "thorough", b"thorough"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__min_score: _TypeAlias = _typing.Literal["min_score"]  # noqa: Y015
     _WhichOneofArgType__min_score: _TypeAlias = _typing.Literal["_min_score", b"_min_score"]  # noqa: Y015
@@ -282,6 +330,7 @@ class DetectFacesResponse(_message.Message):
     FACES_FIELD_NUMBER: _builtins.int
     WIDTH_FIELD_NUMBER: _builtins.int
     HEIGHT_FIELD_NUMBER: _builtins.int
+    DRAWING_FIELD_NUMBER: _builtins.int
     width: _builtins.int
     """Width of the upright picture in pixels."""
     height: _builtins.int
@@ -290,24 +339,72 @@ class DetectFacesResponse(_message.Message):
     def faces(self) -> _containers.RepeatedCompositeFieldContainer[Global___Face]:
         """The faces in the asked order."""
 
+    @_builtins.property
+    def drawing(self) -> _image_pb2.Image:
+        """The picture with the faces drawn on it, when it was asked for."""
+
     def __init__(
         self,
         *,
         faces: _abc.Iterable[Global___Face] | None = ...,
         width: _builtins.int = ...,
         height: _builtins.int = ...,
+        drawing: _image_pb2.Image | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["drawing", b"drawing"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["faces", b"faces", "height", b"height", "width", b"width"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["drawing", b"drawing", "faces", b"faces", "height", b"height", "width", b"width"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___DetectFacesResponse: _TypeAlias = DetectFacesResponse  # noqa: Y015
 
 @_typing.final
+class Reference(_message.Message):
+    """Reference is a person to put in: a picture or a face model."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    IMAGE_FIELD_NUMBER: _builtins.int
+    FACE_MODEL_ID_FIELD_NUMBER: _builtins.int
+    FACE_INDEX_FIELD_NUMBER: _builtins.int
+    face_model_id: _builtins.str
+    """Name of a face model."""
+    face_index: _builtins.int
+    """Which face of the picture, counted as reference_face_index is."""
+    @_builtins.property
+    def image(self) -> _image_pb2.ImageInput:
+        """A picture; it holds exactly one face unless face_index says which."""
+
+    def __init__(
+        self,
+        *,
+        image: _image_pb2.ImageInput | None = ...,
+        face_model_id: _builtins.str = ...,
+        face_index: _builtins.int | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_face_index", b"_face_index", "face_index", b"face_index", "face_model_id", b"face_model_id", "image", b"image", "source", b"source"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_face_index", b"_face_index", "face_index", b"face_index", "face_model_id", b"face_model_id", "image", b"image", "source", b"source"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__face_index: _TypeAlias = _typing.Literal["face_index"]  # noqa: Y015
+    _WhichOneofArgType__face_index: _TypeAlias = _typing.Literal["_face_index", b"_face_index"]  # noqa: Y015
+    _WhichOneofReturnType_source: _TypeAlias = _typing.Literal["image", "face_model_id"]  # noqa: Y015
+    _WhichOneofArgType_source: _TypeAlias = _typing.Literal["source", b"source"]  # noqa: Y015
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__face_index) -> _WhichOneofReturnType__face_index | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType_source) -> _WhichOneofReturnType_source | None: ...
+
+Global___Reference: _TypeAlias = Reference  # noqa: Y015
+
+@_typing.final
 class SwapRequest(_message.Message):
-    """SwapRequest puts the face of a reference onto a target."""
+    """SwapRequest puts the faces of one or more references onto the faces of a target.
+
+    Rules act in this order, on the target and, where they exist, on each reference: min_score, gender, match, order,
+    index. So indexes count the faces that the rules before them have left.
+    """
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -320,8 +417,24 @@ class SwapRequest(_message.Message):
     ENGINE_FIELD_NUMBER: _builtins.int
     MIN_SCORE_FIELD_NUMBER: _builtins.int
     OUTPUT_FIELD_NUMBER: _builtins.int
+    RESTORE_MODEL_FIELD_NUMBER: _builtins.int
+    RESTORE_VISIBILITY_FIELD_NUMBER: _builtins.int
+    RESTORE_FIDELITY_FIELD_NUMBER: _builtins.int
+    PIXEL_BOOST_FIELD_NUMBER: _builtins.int
+    FACE_MODEL_ID_FIELD_NUMBER: _builtins.int
+    REFERENCES_FIELD_NUMBER: _builtins.int
+    REFERENCE_FACE_INDEXES_FIELD_NUMBER: _builtins.int
+    REFERENCE_ORDER_FIELD_NUMBER: _builtins.int
+    REFERENCE_GENDER_FIELD_NUMBER: _builtins.int
+    TARGET_GENDER_FIELD_NUMBER: _builtins.int
+    MATCH_IMAGE_FIELD_NUMBER: _builtins.int
+    MATCH_THRESHOLD_FIELD_NUMBER: _builtins.int
+    ALL_TARGET_FACES_FIELD_NUMBER: _builtins.int
+    PAIRING_FIELD_NUMBER: _builtins.int
+    SWAP_WEIGHT_FIELD_NUMBER: _builtins.int
+    THOROUGH_FIELD_NUMBER: _builtins.int
     reference_face_index: _builtins.int
-    """Which face of the reference to use, in large-to-small order."""
+    """Which face of the reference to use, in reference_order."""
     target_order: Global___FaceOrder.ValueType
     """Order in which target_face_indexes count."""
     restore_face: _builtins.bool
@@ -330,21 +443,69 @@ class SwapRequest(_message.Message):
     """Engine: "mesh" or "inswapper"; the profile's own when empty."""
     min_score: _builtins.float
     """Faces below this score do not count, 0.1–0.99; 0.5 when left out."""
+    restore_model: _builtins.str
+    """Restoration model, one of the capabilities' restorers; the first of them when empty."""
+    restore_visibility: _builtins.float
+    """How strongly the restored face shows, 0–1; 1 when left out. Less shows when more would cost likeness."""
+    restore_fidelity: _builtins.float
+    """For CodeFormer: 0 looks best, 1 keeps most to the swapped face; 0.5 when left out. Others refuse it."""
+    pixel_boost: _builtins.int
+    """Side in pixels at which a neural engine draws the face: 256 or 512; the network's own when 0."""
+    face_model_id: _builtins.str
+    """Name of a face model to put in, in place of reference_image."""
+    reference_order: Global___FaceOrder.ValueType
+    """Order in which the faces of a reference count."""
+    reference_gender: Global___Gender.ValueType
+    """Only faces of a reference that look like this gender count; all when unspecified."""
+    target_gender: Global___Gender.ValueType
+    """Only faces of the target that look like this gender are changed; all when unspecified."""
+    match_threshold: _builtins.float
+    """Least cosine to the face of match_image, −1 to 1; 0.4 when left out."""
+    all_target_faces: _builtins.bool
+    """Change every face of the target that the rules leave. A face that the engine can't change is skipped."""
+    swap_weight: _builtins.float
+    """How much of the reference shows, 0–1: 1 is the reference's face, 0 the target's own, between them a likeness of
+    both. 1 when left out.
+    """
+    thorough: _builtins.bool
+    """Look in the target also for faces that are small, turned by over 45°, dark or fill the frame where the plain look
+    has found some. Without it that is done only where the plain look finds none.
+    """
     @_builtins.property
     def target_image(self) -> _image_pb2.ImageInput:
         """The picture to change."""
 
     @_builtins.property
     def reference_image(self) -> _image_pb2.ImageInput:
-        """The picture with the face to put in; it holds exactly one face unless reference_face_index says which."""
+        """The picture with the face to put in; it holds exactly one face unless an index says which. Else face_model_id or
+        references say whom.
+        """
 
     @_builtins.property
     def target_face_indexes(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
-        """Which faces of the target to change, in target_order; the first one when empty."""
+        """Which faces of the target to change, in target_order; when empty the first ones, as many as there are references."""
 
     @_builtins.property
     def output(self) -> _image_pb2.ImageOutput:
         """How the picture is encoded and delivered."""
+
+    @_builtins.property
+    def references(self) -> _containers.RepeatedCompositeFieldContainer[Global___Reference]:
+        """Several persons to put in, in place of reference_image."""
+
+    @_builtins.property
+    def reference_face_indexes(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
+        """Several faces of reference_image to put in, in reference_order."""
+
+    @_builtins.property
+    def match_image(self) -> _image_pb2.ImageInput:
+        """Only faces of the target that are like the largest face of this picture are changed."""
+
+    @_builtins.property
+    def pairing(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
+        """For the k-th changed face of the target, the place of its reference in the list of references (or in
+        reference_face_indexes), from 0. When empty, reference k goes to face k, beginning again after the last one.
+        """
 
     def __init__(
         self,
@@ -358,23 +519,55 @@ class SwapRequest(_message.Message):
         engine: _builtins.str = ...,
         min_score: _builtins.float | None = ...,
         output: _image_pb2.ImageOutput | None = ...,
+        restore_model: _builtins.str = ...,
+        restore_visibility: _builtins.float | None = ...,
+        restore_fidelity: _builtins.float | None = ...,
+        pixel_boost: _builtins.int = ...,
+        face_model_id: _builtins.str = ...,
+        references: _abc.Iterable[Global___Reference] | None = ...,
+        reference_face_indexes: _abc.Iterable[_builtins.int] | None = ...,
+        reference_order: Global___FaceOrder.ValueType = ...,
+        reference_gender: Global___Gender.ValueType = ...,
+        target_gender: Global___Gender.ValueType = ...,
+        match_image: _image_pb2.ImageInput | None = ...,
+        match_threshold: _builtins.float | None = ...,
+        all_target_faces: _builtins.bool = ...,
+        pairing: _abc.Iterable[_builtins.int] | None = ...,
+        swap_weight: _builtins.float | None = ...,
+        thorough: _builtins.bool = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_min_score", b"_min_score", "_reference_face_index", b"_reference_face_index", "_restore_face", b"_restore_face", "min_score", b"min_score", "output", b"output", "reference_face_index", b"reference_face_index", "reference_image", b"reference_image", "restore_face", b"restore_face", "target_image", b"target_image"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_match_threshold", b"_match_threshold", "_min_score", b"_min_score", "_reference_face_index", b"_reference_face_index", "_restore_face", b"_restore_face", "_restore_fidelity", b"_restore_fidelity", "_restore_visibility", b"_restore_visibility", "_swap_weight", b"_swap_weight", "match_image", b"match_image", "match_threshold", b"match_threshold", "min_score", b"min_score", "output", b"output", "reference_face_index", b"reference_face_index", "reference_image", b"reference_image", "restore_face", b"restore_face", "restore_fidelity", b"restore_fidelity", "restore_visibility", b"restore_visibility", "swap_weight", b"swap_weight", "target_image", b"target_image"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_min_score", b"_min_score", "_reference_face_index", b"_reference_face_index", "_restore_face", b"_restore_face", "engine", b"engine", "min_score", b"min_score", "output", b"output", "reference_face_index", b"reference_face_index", "reference_image", b"reference_image", "restore_face", b"restore_face", "target_face_indexes", b"target_face_indexes", "target_image", b"target_image", "target_order", b"target_order"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_match_threshold", b"_match_threshold", "_min_score", b"_min_score", "_reference_face_index", b"_reference_face_index", "_restore_face", b"_restore_face", "_restore_fidelity", b"_restore_fidelity", "_restore_visibility", b"_restore_visibility", "_swap_weight", b"_swap_weight", "all_target_faces", b"all_target_faces", "engine", b"engine", "face_model_id", b"face_model_id", "match_image", b"match_image", "match_threshold", b"match_threshold", "min_score", b"min_score", "output", b"output", "pairing", b"pairing", "pixel_boost", b"pixel_boost", "reference_face_index", b"reference_face_index", "reference_face_indexes", b"reference_face_indexes", "reference_gender", b"reference_gender", "reference_image", b"reference_image", "reference_order", b"reference_order", "references", b"references", "restore_face", b"restore_face", "restore_fidelity", b"restore_fidelity", "restore_model", b"restore_model", "restore_visibility", b"restore_visibility", "swap_weight", b"swap_weight", "target_face_indexes", b"target_face_indexes", "target_gender", b"target_gender", "target_image", b"target_image", "target_order", b"target_order", "thorough", b"thorough"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__match_threshold: _TypeAlias = _typing.Literal["match_threshold"]  # noqa: Y015
+    _WhichOneofArgType__match_threshold: _TypeAlias = _typing.Literal["_match_threshold", b"_match_threshold"]  # noqa: Y015
     _WhichOneofReturnType__min_score: _TypeAlias = _typing.Literal["min_score"]  # noqa: Y015
     _WhichOneofArgType__min_score: _TypeAlias = _typing.Literal["_min_score", b"_min_score"]  # noqa: Y015
     _WhichOneofReturnType__reference_face_index: _TypeAlias = _typing.Literal["reference_face_index"]  # noqa: Y015
     _WhichOneofArgType__reference_face_index: _TypeAlias = _typing.Literal["_reference_face_index", b"_reference_face_index"]  # noqa: Y015
     _WhichOneofReturnType__restore_face: _TypeAlias = _typing.Literal["restore_face"]  # noqa: Y015
     _WhichOneofArgType__restore_face: _TypeAlias = _typing.Literal["_restore_face", b"_restore_face"]  # noqa: Y015
+    _WhichOneofReturnType__restore_fidelity: _TypeAlias = _typing.Literal["restore_fidelity"]  # noqa: Y015
+    _WhichOneofArgType__restore_fidelity: _TypeAlias = _typing.Literal["_restore_fidelity", b"_restore_fidelity"]  # noqa: Y015
+    _WhichOneofReturnType__restore_visibility: _TypeAlias = _typing.Literal["restore_visibility"]  # noqa: Y015
+    _WhichOneofArgType__restore_visibility: _TypeAlias = _typing.Literal["_restore_visibility", b"_restore_visibility"]  # noqa: Y015
+    _WhichOneofReturnType__swap_weight: _TypeAlias = _typing.Literal["swap_weight"]  # noqa: Y015
+    _WhichOneofArgType__swap_weight: _TypeAlias = _typing.Literal["_swap_weight", b"_swap_weight"]  # noqa: Y015
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__match_threshold) -> _WhichOneofReturnType__match_threshold | None: ...
     @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__min_score) -> _WhichOneofReturnType__min_score | None: ...
     @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__reference_face_index) -> _WhichOneofReturnType__reference_face_index | None: ...
     @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__restore_face) -> _WhichOneofReturnType__restore_face | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__restore_fidelity) -> _WhichOneofReturnType__restore_fidelity | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__restore_visibility) -> _WhichOneofReturnType__restore_visibility | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__swap_weight) -> _WhichOneofReturnType__swap_weight | None: ...
 
 Global___SwapRequest: _TypeAlias = SwapRequest  # noqa: Y015
 
@@ -392,6 +585,8 @@ class SwapResponse(_message.Message):
     RESTORATION_FIELD_NUMBER: _builtins.int
     WARNINGS_FIELD_NUMBER: _builtins.int
     TIMINGS_FIELD_NUMBER: _builtins.int
+    SKIPPED_FIELD_NUMBER: _builtins.int
+    REFERENCES_FIELD_NUMBER: _builtins.int
     engine: _builtins.str
     """The engine that did it."""
     @_builtins.property
@@ -408,7 +603,7 @@ class SwapResponse(_message.Message):
 
     @_builtins.property
     def reference_face(self) -> Global___Face:
-        """The face of the reference that was used."""
+        """The face of the first reference that was used."""
 
     @_builtins.property
     def restoration(self) -> Global___Restoration:
@@ -422,6 +617,14 @@ class SwapResponse(_message.Message):
     def timings(self) -> Global___SwapTimings:
         """Where the time went."""
 
+    @_builtins.property
+    def skipped(self) -> _containers.RepeatedCompositeFieldContainer[Global___SkippedFace]:
+        """The faces of the target that were left as they are, and why."""
+
+    @_builtins.property
+    def references(self) -> _containers.RepeatedCompositeFieldContainer[Global___UsedReference]:
+        """The references, in the order in which reference_index counts."""
+
     def __init__(
         self,
         *,
@@ -433,14 +636,80 @@ class SwapResponse(_message.Message):
         restoration: Global___Restoration | None = ...,
         warnings: _abc.Iterable[_builtins.str] | None = ...,
         timings: Global___SwapTimings | None = ...,
+        skipped: _abc.Iterable[Global___SkippedFace] | None = ...,
+        references: _abc.Iterable[Global___UsedReference] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["image", b"image", "reference_face", b"reference_face", "restoration", b"restoration", "timings", b"timings"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["engine", b"engine", "image", b"image", "reference_face", b"reference_face", "restoration", b"restoration", "swapped", b"swapped", "target_faces", b"target_faces", "timings", b"timings", "warnings", b"warnings"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["engine", b"engine", "image", b"image", "reference_face", b"reference_face", "references", b"references", "restoration", b"restoration", "skipped", b"skipped", "swapped", b"swapped", "target_faces", b"target_faces", "timings", b"timings", "warnings", b"warnings"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___SwapResponse: _TypeAlias = SwapResponse  # noqa: Y015
+
+@_typing.final
+class SkippedFace(_message.Message):
+    """SkippedFace tells of one face of the target that was left as it is."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    TARGET_FACE_INDEX_FIELD_NUMBER: _builtins.int
+    REASON_FIELD_NUMBER: _builtins.int
+    DETAIL_FIELD_NUMBER: _builtins.int
+    MATCH_SCORE_FIELD_NUMBER: _builtins.int
+    target_face_index: _builtins.int
+    """Index of the face in target_faces."""
+    reason: Global___SkipReason.ValueType
+    """Why."""
+    detail: _builtins.str
+    """The same for a person, with the numbers."""
+    match_score: _builtins.float
+    """Cosine to the face of match_image, −1 to 1. Unset without match_image."""
+    def __init__(
+        self,
+        *,
+        target_face_index: _builtins.int = ...,
+        reason: Global___SkipReason.ValueType = ...,
+        detail: _builtins.str = ...,
+        match_score: _builtins.float | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_match_score", b"_match_score", "match_score", b"match_score"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_match_score", b"_match_score", "detail", b"detail", "match_score", b"match_score", "reason", b"reason", "target_face_index", b"target_face_index"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__match_score: _TypeAlias = _typing.Literal["match_score"]  # noqa: Y015
+    _WhichOneofArgType__match_score: _TypeAlias = _typing.Literal["_match_score", b"_match_score"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__match_score) -> _WhichOneofReturnType__match_score | None: ...
+
+Global___SkippedFace: _TypeAlias = SkippedFace  # noqa: Y015
+
+@_typing.final
+class UsedReference(_message.Message):
+    """UsedReference tells of one reference."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    FACE_FIELD_NUMBER: _builtins.int
+    FACE_MODEL_ID_FIELD_NUMBER: _builtins.int
+    face_model_id: _builtins.str
+    """Name of the face model, empty for a picture."""
+    @_builtins.property
+    def face(self) -> Global___Face:
+        """The face; of a face model that of its most typical view, with the index 0."""
+
+    def __init__(
+        self,
+        *,
+        face: Global___Face | None = ...,
+        face_model_id: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["face", b"face"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["face", b"face", "face_model_id", b"face_model_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___UsedReference: _TypeAlias = UsedReference  # noqa: Y015
 
 @_typing.final
 class SwappedFace(_message.Message):
@@ -455,8 +724,12 @@ class SwappedFace(_message.Message):
     POSE_CHANGE_DEGREES_FIELD_NUMBER: _builtins.int
     MOUTH_OPENNESS_CHANGE_FIELD_NUMBER: _builtins.int
     EYE_OPENNESS_CHANGE_FIELD_NUMBER: _builtins.int
+    MOUTH_CURVE_CHANGE_FIELD_NUMBER: _builtins.int
+    RESTORE_VISIBILITY_FIELD_NUMBER: _builtins.int
+    REFERENCE_INDEX_FIELD_NUMBER: _builtins.int
+    MATCH_SCORE_FIELD_NUMBER: _builtins.int
     target_face_index: _builtins.int
-    """Index of the face in the target, in target_order."""
+    """Index of the face in target_faces."""
     identity_before: _builtins.float
     """Cosine of the reference's embedding and the face's before the swap, −1 to 1."""
     identity_after: _builtins.float
@@ -469,6 +742,18 @@ class SwappedFace(_message.Message):
     """Change of mouth openness (lip gap over mouth width), after minus before."""
     eye_openness_change: _builtins.float
     """Change of eye openness (lid gap over eye width, mean of both eyes), after minus before."""
+    mouth_curve_change: _builtins.float
+    """Change of the mouth's curve, after minus before: how far the corners are above the middle of the lips, over the
+    width of the mouth, seen from the front. Positive is more of a smile.
+    """
+    restore_visibility: _builtins.float
+    """How strongly the restored face shows, 0–1: the asked visibility, or less where likeness would have suffered. Unset
+    when the face was not restored.
+    """
+    reference_index: _builtins.int
+    """Which of the answer's references was put in, from 0."""
+    match_score: _builtins.float
+    """Cosine to the face of match_image before the swap, −1 to 1. Unset without match_image."""
     def __init__(
         self,
         *,
@@ -479,27 +764,43 @@ class SwappedFace(_message.Message):
         pose_change_degrees: _builtins.float | None = ...,
         mouth_openness_change: _builtins.float | None = ...,
         eye_openness_change: _builtins.float | None = ...,
+        mouth_curve_change: _builtins.float | None = ...,
+        restore_visibility: _builtins.float | None = ...,
+        reference_index: _builtins.int = ...,
+        match_score: _builtins.float | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_eye_openness_change", b"_eye_openness_change", "_identity_after", b"_identity_after", "_mouth_openness_change", b"_mouth_openness_change", "_pose_change_degrees", b"_pose_change_degrees", "eye_openness_change", b"eye_openness_change", "identity_after", b"identity_after", "mouth_openness_change", b"mouth_openness_change", "pose_change_degrees", b"pose_change_degrees"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_eye_openness_change", b"_eye_openness_change", "_identity_after", b"_identity_after", "_match_score", b"_match_score", "_mouth_curve_change", b"_mouth_curve_change", "_mouth_openness_change", b"_mouth_openness_change", "_pose_change_degrees", b"_pose_change_degrees", "_restore_visibility", b"_restore_visibility", "eye_openness_change", b"eye_openness_change", "identity_after", b"identity_after", "match_score", b"match_score", "mouth_curve_change", b"mouth_curve_change", "mouth_openness_change", b"mouth_openness_change", "pose_change_degrees", b"pose_change_degrees", "restore_visibility", b"restore_visibility"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_eye_openness_change", b"_eye_openness_change", "_identity_after", b"_identity_after", "_mouth_openness_change", b"_mouth_openness_change", "_pose_change_degrees", b"_pose_change_degrees", "eye_openness_change", b"eye_openness_change", "identity_after", b"identity_after", "identity_before", b"identity_before", "mouth_openness_change", b"mouth_openness_change", "pose_change_degrees", b"pose_change_degrees", "seam_ratio", b"seam_ratio", "target_face_index", b"target_face_index"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_eye_openness_change", b"_eye_openness_change", "_identity_after", b"_identity_after", "_match_score", b"_match_score", "_mouth_curve_change", b"_mouth_curve_change", "_mouth_openness_change", b"_mouth_openness_change", "_pose_change_degrees", b"_pose_change_degrees", "_restore_visibility", b"_restore_visibility", "eye_openness_change", b"eye_openness_change", "identity_after", b"identity_after", "identity_before", b"identity_before", "match_score", b"match_score", "mouth_curve_change", b"mouth_curve_change", "mouth_openness_change", b"mouth_openness_change", "pose_change_degrees", b"pose_change_degrees", "reference_index", b"reference_index", "restore_visibility", b"restore_visibility", "seam_ratio", b"seam_ratio", "target_face_index", b"target_face_index"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__eye_openness_change: _TypeAlias = _typing.Literal["eye_openness_change"]  # noqa: Y015
     _WhichOneofArgType__eye_openness_change: _TypeAlias = _typing.Literal["_eye_openness_change", b"_eye_openness_change"]  # noqa: Y015
     _WhichOneofReturnType__identity_after: _TypeAlias = _typing.Literal["identity_after"]  # noqa: Y015
     _WhichOneofArgType__identity_after: _TypeAlias = _typing.Literal["_identity_after", b"_identity_after"]  # noqa: Y015
+    _WhichOneofReturnType__match_score: _TypeAlias = _typing.Literal["match_score"]  # noqa: Y015
+    _WhichOneofArgType__match_score: _TypeAlias = _typing.Literal["_match_score", b"_match_score"]  # noqa: Y015
+    _WhichOneofReturnType__mouth_curve_change: _TypeAlias = _typing.Literal["mouth_curve_change"]  # noqa: Y015
+    _WhichOneofArgType__mouth_curve_change: _TypeAlias = _typing.Literal["_mouth_curve_change", b"_mouth_curve_change"]  # noqa: Y015
     _WhichOneofReturnType__mouth_openness_change: _TypeAlias = _typing.Literal["mouth_openness_change"]  # noqa: Y015
     _WhichOneofArgType__mouth_openness_change: _TypeAlias = _typing.Literal["_mouth_openness_change", b"_mouth_openness_change"]  # noqa: Y015
     _WhichOneofReturnType__pose_change_degrees: _TypeAlias = _typing.Literal["pose_change_degrees"]  # noqa: Y015
     _WhichOneofArgType__pose_change_degrees: _TypeAlias = _typing.Literal["_pose_change_degrees", b"_pose_change_degrees"]  # noqa: Y015
+    _WhichOneofReturnType__restore_visibility: _TypeAlias = _typing.Literal["restore_visibility"]  # noqa: Y015
+    _WhichOneofArgType__restore_visibility: _TypeAlias = _typing.Literal["_restore_visibility", b"_restore_visibility"]  # noqa: Y015
     @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__eye_openness_change) -> _WhichOneofReturnType__eye_openness_change | None: ...
     @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__identity_after) -> _WhichOneofReturnType__identity_after | None: ...
     @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__match_score) -> _WhichOneofReturnType__match_score | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__mouth_curve_change) -> _WhichOneofReturnType__mouth_curve_change | None: ...
+    @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__mouth_openness_change) -> _WhichOneofReturnType__mouth_openness_change | None: ...
     @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__pose_change_degrees) -> _WhichOneofReturnType__pose_change_degrees | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__restore_visibility) -> _WhichOneofReturnType__restore_visibility | None: ...
 
 Global___SwappedFace: _TypeAlias = SwappedFace  # noqa: Y015
 
@@ -546,6 +847,7 @@ class SwapTimings(_message.Message):
     SCORE_MILLISECONDS_FIELD_NUMBER: _builtins.int
     ENCODE_MILLISECONDS_FIELD_NUMBER: _builtins.int
     TOTAL_MILLISECONDS_FIELD_NUMBER: _builtins.int
+    RESTORE_MILLISECONDS_FIELD_NUMBER: _builtins.int
     queue_milliseconds: _builtins.float
     """Waiting for the device."""
     decode_milliseconds: _builtins.float
@@ -560,6 +862,8 @@ class SwapTimings(_message.Message):
     """Encoding the answer."""
     total_milliseconds: _builtins.float
     """From admission to the answer."""
+    restore_milliseconds: _builtins.float
+    """Restoring the swapped faces."""
     def __init__(
         self,
         *,
@@ -570,10 +874,11 @@ class SwapTimings(_message.Message):
         score_milliseconds: _builtins.float = ...,
         encode_milliseconds: _builtins.float = ...,
         total_milliseconds: _builtins.float = ...,
+        restore_milliseconds: _builtins.float = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["analyse_milliseconds", b"analyse_milliseconds", "decode_milliseconds", b"decode_milliseconds", "encode_milliseconds", b"encode_milliseconds", "queue_milliseconds", b"queue_milliseconds", "score_milliseconds", b"score_milliseconds", "swap_milliseconds", b"swap_milliseconds", "total_milliseconds", b"total_milliseconds"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["analyse_milliseconds", b"analyse_milliseconds", "decode_milliseconds", b"decode_milliseconds", "encode_milliseconds", b"encode_milliseconds", "queue_milliseconds", b"queue_milliseconds", "restore_milliseconds", b"restore_milliseconds", "score_milliseconds", b"score_milliseconds", "swap_milliseconds", b"swap_milliseconds", "total_milliseconds", b"total_milliseconds"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -581,12 +886,24 @@ Global___SwapTimings: _TypeAlias = SwapTimings  # noqa: Y015
 
 @_typing.final
 class CompareFacesRequest(_message.Message):
-    """CompareFacesRequest asks how alike two faces are. Each picture's largest face counts."""
+    """CompareFacesRequest asks how alike two faces are. Each picture's first face counts, unless an index says which."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
     FIRST_IMAGE_FIELD_NUMBER: _builtins.int
     SECOND_IMAGE_FIELD_NUMBER: _builtins.int
+    FIRST_FACE_INDEX_FIELD_NUMBER: _builtins.int
+    SECOND_FACE_INDEX_FIELD_NUMBER: _builtins.int
+    ORDER_FIELD_NUMBER: _builtins.int
+    MIN_SCORE_FIELD_NUMBER: _builtins.int
+    first_face_index: _builtins.int
+    """Which face of the first picture, in the order below, from 0."""
+    second_face_index: _builtins.int
+    """Which face of the second picture, in the order below, from 0."""
+    order: Global___FaceOrder.ValueType
+    """Order in which the indexes count."""
+    min_score: _builtins.float
+    """Faces below this score do not count, 0.1–0.99; 0.5 when left out."""
     @_builtins.property
     def first_image(self) -> _image_pb2.ImageInput:
         """One picture."""
@@ -600,12 +917,18 @@ class CompareFacesRequest(_message.Message):
         *,
         first_image: _image_pb2.ImageInput | None = ...,
         second_image: _image_pb2.ImageInput | None = ...,
+        first_face_index: _builtins.int = ...,
+        second_face_index: _builtins.int = ...,
+        order: Global___FaceOrder.ValueType = ...,
+        min_score: _builtins.float | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["first_image", b"first_image", "second_image", b"second_image"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_min_score", b"_min_score", "first_image", b"first_image", "min_score", b"min_score", "second_image", b"second_image"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["first_image", b"first_image", "second_image", b"second_image"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_min_score", b"_min_score", "first_face_index", b"first_face_index", "first_image", b"first_image", "min_score", b"min_score", "order", b"order", "second_face_index", b"second_face_index", "second_image", b"second_image"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    def WhichOneof(self, oneof_group: _Never) -> None: ...
+    _WhichOneofReturnType__min_score: _TypeAlias = _typing.Literal["min_score"]  # noqa: Y015
+    _WhichOneofArgType__min_score: _TypeAlias = _typing.Literal["_min_score", b"_min_score"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__min_score) -> _WhichOneofReturnType__min_score | None: ...
 
 Global___CompareFacesRequest: _TypeAlias = CompareFacesRequest  # noqa: Y015
 
@@ -674,6 +997,9 @@ class GetCapabilitiesResponse(_message.Message):
     MIN_TARGET_FACE_PIXELS_FIELD_NUMBER: _builtins.int
     QUEUE_CAPACITY_FIELD_NUMBER: _builtins.int
     MAX_REFERENCE_TURN_DEGREES_FIELD_NUMBER: _builtins.int
+    EXECUTION_PROVIDER_FIELD_NUMBER: _builtins.int
+    FACE_SIZES_FIELD_NUMBER: _builtins.int
+    CONTENT_CHECK_FIELD_NUMBER: _builtins.int
     max_pose_degrees: _builtins.float
     """Largest difference of yaw or pitch that the default engine bridges, in degrees."""
     min_reference_face_pixels: _builtins.int
@@ -684,6 +1010,10 @@ class GetCapabilitiesResponse(_message.Message):
     """Pieces of work that may wait before new ones are refused."""
     max_reference_turn_degrees: _builtins.float
     """How far the default engine lets a reference look past the camera, turn and nod together, in degrees; 0 for no limit."""
+    execution_provider: _builtins.str
+    """What runs the networks of the default engine, as the loaded sessions say, for example CUDAExecutionProvider."""
+    content_check: _builtins.bool
+    """Whether pictures and results are looked at by a content check."""
     @_builtins.property
     def model(self) -> _progress_pb2.ModelInfo:
         """The networks in use."""
@@ -696,6 +1026,10 @@ class GetCapabilitiesResponse(_message.Message):
     def restorers(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """The restoration models, the default first; empty when there is none."""
 
+    @_builtins.property
+    def face_sizes(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
+        """The sides at which the engine "inswapper" can draw a face, in pixels, its own first; empty without that engine."""
+
     def __init__(
         self,
         *,
@@ -707,10 +1041,13 @@ class GetCapabilitiesResponse(_message.Message):
         min_target_face_pixels: _builtins.int = ...,
         queue_capacity: _builtins.int = ...,
         max_reference_turn_degrees: _builtins.float = ...,
+        execution_provider: _builtins.str = ...,
+        face_sizes: _abc.Iterable[_builtins.int] | None = ...,
+        content_check: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["model", b"model"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["engines", b"engines", "max_pose_degrees", b"max_pose_degrees", "max_reference_turn_degrees", b"max_reference_turn_degrees", "min_reference_face_pixels", b"min_reference_face_pixels", "min_target_face_pixels", b"min_target_face_pixels", "model", b"model", "queue_capacity", b"queue_capacity", "restorers", b"restorers"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["content_check", b"content_check", "engines", b"engines", "execution_provider", b"execution_provider", "face_sizes", b"face_sizes", "max_pose_degrees", b"max_pose_degrees", "max_reference_turn_degrees", b"max_reference_turn_degrees", "min_reference_face_pixels", b"min_reference_face_pixels", "min_target_face_pixels", b"min_target_face_pixels", "model", b"model", "queue_capacity", b"queue_capacity", "restorers", b"restorers"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

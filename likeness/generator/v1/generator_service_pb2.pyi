@@ -7,6 +7,7 @@ from collections import abc as _abc
 from google.protobuf import descriptor as _descriptor
 from google.protobuf import message as _message
 from google.protobuf.internal import containers as _containers
+from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
 from likeness.common.v1 import image_pb2 as _image_pb2
 from likeness.common.v1 import progress_pb2 as _progress_pb2
 import builtins as _builtins
@@ -19,6 +20,34 @@ else:
     from typing_extensions import TypeAlias as _TypeAlias, Never as _Never
 
 DESCRIPTOR: _descriptor.FileDescriptor
+
+class _Priority:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _PriorityEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Priority.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    PRIORITY_UNSPECIFIED: _Priority.ValueType  # 0
+    """Normal."""
+    PRIORITY_HIGH: _Priority.ValueType  # 1
+    """Before the tenant's own other work: somebody waits for it. Takes no turn of another tenant."""
+    PRIORITY_NORMAL: _Priority.ValueType  # 2
+    """In order."""
+    PRIORITY_LOW: _Priority.ValueType  # 3
+    """After everybody's other work: nobody waits for it."""
+
+class Priority(_Priority, metaclass=_PriorityEnumTypeWrapper):
+    """Priority says which work goes first where several wait. Work of a lower one still gets every fifth turn."""
+
+PRIORITY_UNSPECIFIED: Priority.ValueType  # 0
+"""Normal."""
+PRIORITY_HIGH: Priority.ValueType  # 1
+"""Before the tenant's own other work: somebody waits for it. Takes no turn of another tenant."""
+PRIORITY_NORMAL: Priority.ValueType  # 2
+"""In order."""
+PRIORITY_LOW: Priority.ValueType  # 3
+"""After everybody's other work: nobody waits for it."""
+Global___Priority: _TypeAlias = Priority  # noqa: Y015
 
 @_typing.final
 class GenerateRequest(_message.Message):
@@ -39,6 +68,8 @@ class GenerateRequest(_message.Message):
     LORAS_FIELD_NUMBER: _builtins.int
     TRIGGER_WORD_FIELD_NUMBER: _builtins.int
     OUTPUT_FIELD_NUMBER: _builtins.int
+    PRIORITY_FIELD_NUMBER: _builtins.int
+    PREVIEW_EVERY_FIELD_NUMBER: _builtins.int
     prompt: _builtins.str
     """What to draw, 1–4,000 characters, not blank. The encoder's own limit in tokens is among the capabilities."""
     negative_prompt: _builtins.str
@@ -61,6 +92,10 @@ class GenerateRequest(_message.Message):
     """Classifier-free guidance, 1–20; 1 turns it off. The mode's own when left out."""
     trigger_word: _builtins.str
     """Put in front of the prompt when the prompt does not hold it."""
+    priority: Global___Priority.ValueType
+    """Which work goes first where several wait; it does not change the pictures."""
+    preview_every: _builtins.int
+    """Show each picture after every so many steps, 0–100; 0, the default, shows none."""
     @_builtins.property
     def loras(self) -> _containers.RepeatedCompositeFieldContainer[Global___LoraSelection]:
         """LoRAs to add to the model for this request alone."""
@@ -85,10 +120,12 @@ class GenerateRequest(_message.Message):
         loras: _abc.Iterable[Global___LoraSelection] | None = ...,
         trigger_word: _builtins.str = ...,
         output: _image_pb2.ImageOutput | None = ...,
+        priority: Global___Priority.ValueType = ...,
+        preview_every: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_count", b"_count", "_height", b"_height", "_negative_prompt", b"_negative_prompt", "_seed", b"_seed", "_steps", b"_steps", "_true_cfg_scale", b"_true_cfg_scale", "_width", b"_width", "count", b"count", "height", b"height", "negative_prompt", b"negative_prompt", "output", b"output", "seed", b"seed", "steps", b"steps", "true_cfg_scale", b"true_cfg_scale", "width", b"width"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_count", b"_count", "_height", b"_height", "_negative_prompt", b"_negative_prompt", "_seed", b"_seed", "_steps", b"_steps", "_true_cfg_scale", b"_true_cfg_scale", "_width", b"_width", "aspect_ratio", b"aspect_ratio", "count", b"count", "height", b"height", "loras", b"loras", "mode", b"mode", "negative_prompt", b"negative_prompt", "output", b"output", "prompt", b"prompt", "seed", b"seed", "steps", b"steps", "trigger_word", b"trigger_word", "true_cfg_scale", b"true_cfg_scale", "width", b"width"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_count", b"_count", "_height", b"_height", "_negative_prompt", b"_negative_prompt", "_seed", b"_seed", "_steps", b"_steps", "_true_cfg_scale", b"_true_cfg_scale", "_width", b"_width", "aspect_ratio", b"aspect_ratio", "count", b"count", "height", b"height", "loras", b"loras", "mode", b"mode", "negative_prompt", b"negative_prompt", "output", b"output", "preview_every", b"preview_every", "priority", b"priority", "prompt", b"prompt", "seed", b"seed", "steps", b"steps", "trigger_word", b"trigger_word", "true_cfg_scale", b"true_cfg_scale", "width", b"width"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__count: _TypeAlias = _typing.Literal["count"]  # noqa: Y015
     _WhichOneofArgType__count: _TypeAlias = _typing.Literal["_count", b"_count"]  # noqa: Y015
@@ -164,6 +201,7 @@ class GenerateResponse(_message.Message):
     STEP_FIELD_NUMBER: _builtins.int
     IMAGE_FIELD_NUMBER: _builtins.int
     FINISHED_FIELD_NUMBER: _builtins.int
+    PREVIEW_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def queued(self) -> _progress_pb2.Queued:
         """The work waits."""
@@ -184,6 +222,10 @@ class GenerateResponse(_message.Message):
     def finished(self) -> Global___GenerateFinished:
         """All pictures are ready: the last event."""
 
+    @_builtins.property
+    def preview(self) -> Global___GeneratePreview:
+        """A picture as it looks by now; only with preview_every."""
+
     def __init__(
         self,
         *,
@@ -192,12 +234,13 @@ class GenerateResponse(_message.Message):
         step: _progress_pb2.Step | None = ...,
         image: Global___GeneratedImage | None = ...,
         finished: Global___GenerateFinished | None = ...,
+        preview: Global___GeneratePreview | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["event", b"event", "finished", b"finished", "image", b"image", "queued", b"queued", "started", b"started", "step", b"step"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["event", b"event", "finished", b"finished", "image", b"image", "preview", b"preview", "queued", b"queued", "started", b"started", "step", b"step"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["event", b"event", "finished", b"finished", "image", b"image", "queued", b"queued", "started", b"started", "step", b"step"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["event", b"event", "finished", b"finished", "image", b"image", "preview", b"preview", "queued", b"queued", "started", b"started", "step", b"step"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_event: _TypeAlias = _typing.Literal["queued", "started", "step", "image", "finished"]  # noqa: Y015
+    _WhichOneofReturnType_event: _TypeAlias = _typing.Literal["queued", "started", "step", "image", "finished", "preview"]  # noqa: Y015
     _WhichOneofArgType_event: _TypeAlias = _typing.Literal["event", b"event"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_event) -> _WhichOneofReturnType_event | None: ...
 
@@ -234,6 +277,42 @@ class GeneratedImage(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___GeneratedImage: _TypeAlias = GeneratedImage  # noqa: Y015
+
+@_typing.final
+class GeneratePreview(_message.Message):
+    """GeneratePreview shows what a picture is on its way to. Small and rough; the finished picture may look otherwise."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    IMAGE_INDEX_FIELD_NUMBER: _builtins.int
+    STEP_FIELD_NUMBER: _builtins.int
+    TOTAL_STEPS_FIELD_NUMBER: _builtins.int
+    IMAGE_FIELD_NUMBER: _builtins.int
+    image_index: _builtins.int
+    """Which picture of the request, from 0."""
+    step: _builtins.int
+    """The step that has ended, from 1."""
+    total_steps: _builtins.int
+    """How many steps this picture takes."""
+    @_builtins.property
+    def image(self) -> _image_pb2.Image:
+        """A JPEG, at most 384 pixels along its longer side."""
+
+    def __init__(
+        self,
+        *,
+        image_index: _builtins.int = ...,
+        step: _builtins.int = ...,
+        total_steps: _builtins.int = ...,
+        image: _image_pb2.Image | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["image", b"image"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["image", b"image", "image_index", b"image_index", "step", b"step", "total_steps", b"total_steps"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___GeneratePreview: _TypeAlias = GeneratePreview  # noqa: Y015
 
 @_typing.final
 class GenerateFinished(_message.Message):
@@ -327,6 +406,10 @@ class GetCapabilitiesResponse(_message.Message):
     MAX_COUNT_FIELD_NUMBER: _builtins.int
     MAX_PROMPT_TOKENS_FIELD_NUMBER: _builtins.int
     QUEUE_CAPACITY_FIELD_NUMBER: _builtins.int
+    MAX_LORAS_FIELD_NUMBER: _builtins.int
+    MAX_LORA_RANK_FIELD_NUMBER: _builtins.int
+    MAX_TOTAL_LORA_RANK_FIELD_NUMBER: _builtins.int
+    MAX_LORA_BYTES_FIELD_NUMBER: _builtins.int
     size_multiple: _builtins.int
     """Width and height are brought to multiples of this many pixels."""
     min_pixels: _builtins.int
@@ -339,6 +422,14 @@ class GetCapabilitiesResponse(_message.Message):
     """Most tokens of a prompt."""
     queue_capacity: _builtins.int
     """Pieces of work that may wait before new ones are refused."""
+    max_loras: _builtins.int
+    """Most LoRAs a request; 0 when the deployment keeps none."""
+    max_lora_rank: _builtins.int
+    """Highest rank of a LoRA."""
+    max_total_lora_rank: _builtins.int
+    """Most that the ranks of a request's LoRAs may add up to; the mode's distilled LoRA takes its own rank of it."""
+    max_lora_bytes: _builtins.int
+    """Largest file of a LoRA in bytes."""
     @_builtins.property
     def model(self) -> _progress_pb2.ModelInfo:
         """The weights in use."""
@@ -363,10 +454,14 @@ class GetCapabilitiesResponse(_message.Message):
         max_count: _builtins.int = ...,
         max_prompt_tokens: _builtins.int = ...,
         queue_capacity: _builtins.int = ...,
+        max_loras: _builtins.int = ...,
+        max_lora_rank: _builtins.int = ...,
+        max_total_lora_rank: _builtins.int = ...,
+        max_lora_bytes: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["model", b"model"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["max_count", b"max_count", "max_pixels", b"max_pixels", "max_prompt_tokens", b"max_prompt_tokens", "min_pixels", b"min_pixels", "model", b"model", "modes", b"modes", "queue_capacity", b"queue_capacity", "size_multiple", b"size_multiple", "sizes", b"sizes"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["max_count", b"max_count", "max_lora_bytes", b"max_lora_bytes", "max_lora_rank", b"max_lora_rank", "max_loras", b"max_loras", "max_pixels", b"max_pixels", "max_prompt_tokens", b"max_prompt_tokens", "max_total_lora_rank", b"max_total_lora_rank", "min_pixels", b"min_pixels", "model", b"model", "modes", b"modes", "queue_capacity", b"queue_capacity", "size_multiple", b"size_multiple", "sizes", b"sizes"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -384,6 +479,7 @@ class Mode(_message.Message):
     DISTILLED_LORA_FIELD_NUMBER: _builtins.int
     ADJUSTABLE_FIELD_NUMBER: _builtins.int
     DEFAULT_NEGATIVE_PROMPT_FIELD_NUMBER: _builtins.int
+    STEP_CACHE_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     """Name of the mode."""
     default_steps: _builtins.int
@@ -396,6 +492,10 @@ class Mode(_message.Message):
     """Whether a request may choose its own steps and guidance."""
     default_negative_prompt: _builtins.str
     """Negative prompt when the request gives none."""
+    step_cache: _builtins.str
+    """What lets a step reuse an earlier one's work, for example "first_block(threshold=0.08)"; empty where every step is
+    computed in full.
+    """
     def __init__(
         self,
         *,
@@ -405,10 +505,11 @@ class Mode(_message.Message):
         distilled_lora: _builtins.str = ...,
         adjustable: _builtins.bool = ...,
         default_negative_prompt: _builtins.str = ...,
+        step_cache: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["adjustable", b"adjustable", "default_negative_prompt", b"default_negative_prompt", "default_steps", b"default_steps", "default_true_cfg_scale", b"default_true_cfg_scale", "distilled_lora", b"distilled_lora", "name", b"name"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["adjustable", b"adjustable", "default_negative_prompt", b"default_negative_prompt", "default_steps", b"default_steps", "default_true_cfg_scale", b"default_true_cfg_scale", "distilled_lora", b"distilled_lora", "name", b"name", "step_cache", b"step_cache"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

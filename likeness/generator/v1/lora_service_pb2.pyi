@@ -33,6 +33,8 @@ class Lora(_message.Message):
     RANK_FIELD_NUMBER: _builtins.int
     FORMAT_FIELD_NUMBER: _builtins.int
     CREATE_TIME_FIELD_NUMBER: _builtins.int
+    BASE_MODEL_FIELD_NUMBER: _builtins.int
+    MODULES_FIELD_NUMBER: _builtins.int
     lora_id: _builtins.str
     """Name of the LoRA."""
     version: _builtins.int
@@ -46,7 +48,11 @@ class Lora(_message.Message):
     rank: _builtins.int
     """Highest rank among its modules."""
     format: _builtins.str
-    """Format of its keys, for example "diffusers" or "kohya"."""
+    """Format of its keys: "diffusers", "comfyui", "kohya", "diffsynth", "peft" or "bare"."""
+    base_model: _builtins.str
+    """Name of the model that it was checked against."""
+    modules: _builtins.int
+    """How many modules of the model it changes."""
     @_builtins.property
     def create_time(self) -> _timestamp_pb2.Timestamp:
         """When it was registered."""
@@ -62,10 +68,12 @@ class Lora(_message.Message):
         rank: _builtins.int = ...,
         format: _builtins.str = ...,
         create_time: _timestamp_pb2.Timestamp | None = ...,
+        base_model: _builtins.str = ...,
+        modules: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time", "format", b"format", "lora_id", b"lora_id", "rank", b"rank", "sha256", b"sha256", "size_bytes", b"size_bytes", "trigger_word", b"trigger_word", "version", b"version"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["base_model", b"base_model", "create_time", b"create_time", "format", b"format", "lora_id", b"lora_id", "modules", b"modules", "rank", b"rank", "sha256", b"sha256", "size_bytes", b"size_bytes", "trigger_word", b"trigger_word", "version", b"version"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -130,6 +138,90 @@ class RegisterLoraResponse(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___RegisterLoraResponse: _TypeAlias = RegisterLoraResponse  # noqa: Y015
+
+@_typing.final
+class UploadLoraRequest(_message.Message):
+    """UploadLoraRequest is one part of an upload."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    START_FIELD_NUMBER: _builtins.int
+    CHUNK_FIELD_NUMBER: _builtins.int
+    chunk: _builtins.bytes
+    """Every further part: the file's next bytes, 1 byte to 8 MiB."""
+    @_builtins.property
+    def start(self) -> Global___UploadLoraStart:
+        """The first part: how to keep the file."""
+
+    def __init__(
+        self,
+        *,
+        start: Global___UploadLoraStart | None = ...,
+        chunk: _builtins.bytes = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["chunk", b"chunk", "part", b"part", "start", b"start"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["chunk", b"chunk", "part", b"part", "start", b"start"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType_part: _TypeAlias = _typing.Literal["start", "chunk"]  # noqa: Y015
+    _WhichOneofArgType_part: _TypeAlias = _typing.Literal["part", b"part"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType_part) -> _WhichOneofReturnType_part | None: ...
+
+Global___UploadLoraRequest: _TypeAlias = UploadLoraRequest  # noqa: Y015
+
+@_typing.final
+class UploadLoraStart(_message.Message):
+    """UploadLoraStart says how an uploaded file is kept."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    LORA_ID_FIELD_NUMBER: _builtins.int
+    TRIGGER_WORD_FIELD_NUMBER: _builtins.int
+    SHA256_FIELD_NUMBER: _builtins.int
+    lora_id: _builtins.str
+    """Name to keep it under."""
+    trigger_word: _builtins.str
+    """The word that calls the character."""
+    sha256: _builtins.str
+    """SHA-256 of the whole file, 64 lower-case hexadecimal digits; compared with what arrived. Not compared when empty."""
+    def __init__(
+        self,
+        *,
+        lora_id: _builtins.str = ...,
+        trigger_word: _builtins.str = ...,
+        sha256: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["lora_id", b"lora_id", "sha256", b"sha256", "trigger_word", b"trigger_word"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___UploadLoraStart: _TypeAlias = UploadLoraStart  # noqa: Y015
+
+@_typing.final
+class UploadLoraResponse(_message.Message):
+    """UploadLoraResponse answers with what was kept."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    LORA_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def lora(self) -> Global___Lora:
+        """The LoRA as kept."""
+
+    def __init__(
+        self,
+        *,
+        lora: Global___Lora | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["lora", b"lora"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["lora", b"lora"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___UploadLoraResponse: _TypeAlias = UploadLoraResponse  # noqa: Y015
 
 @_typing.final
 class ListLorasRequest(_message.Message):

@@ -40,6 +40,11 @@ class LoraServiceStub:
                 request_serializer=likeness_dot_generator_dot_v1_dot_lora__service__pb2.RegisterLoraRequest.SerializeToString,
                 response_deserializer=likeness_dot_generator_dot_v1_dot_lora__service__pb2.RegisterLoraResponse.FromString,
                 _registered_method=True)
+        self.UploadLora = channel.stream_unary(
+                '/likeness.generator.v1.LoraService/UploadLora',
+                request_serializer=likeness_dot_generator_dot_v1_dot_lora__service__pb2.UploadLoraRequest.SerializeToString,
+                response_deserializer=likeness_dot_generator_dot_v1_dot_lora__service__pb2.UploadLoraResponse.FromString,
+                _registered_method=True)
         self.ListLoras = channel.unary_unary(
                 '/likeness.generator.v1.LoraService/ListLoras',
                 request_serializer=likeness_dot_generator_dot_v1_dot_lora__service__pb2.ListLorasRequest.SerializeToString,
@@ -63,6 +68,13 @@ class LoraServiceServicer:
 
     def RegisterLora(self, request, context):
         """RegisterLora checks a safetensors file and keeps it as the next version of its id.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def UploadLora(self, request_iterator, context):
+        """UploadLora does the same with a file of any size, in parts: first its name, then its bytes in order.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -96,6 +108,11 @@ def add_LoraServiceServicer_to_server(servicer, server):
                     servicer.RegisterLora,
                     request_deserializer=likeness_dot_generator_dot_v1_dot_lora__service__pb2.RegisterLoraRequest.FromString,
                     response_serializer=likeness_dot_generator_dot_v1_dot_lora__service__pb2.RegisterLoraResponse.SerializeToString,
+            ),
+            'UploadLora': grpc.stream_unary_rpc_method_handler(
+                    servicer.UploadLora,
+                    request_deserializer=likeness_dot_generator_dot_v1_dot_lora__service__pb2.UploadLoraRequest.FromString,
+                    response_serializer=likeness_dot_generator_dot_v1_dot_lora__service__pb2.UploadLoraResponse.SerializeToString,
             ),
             'ListLoras': grpc.unary_unary_rpc_method_handler(
                     servicer.ListLoras,
@@ -141,6 +158,33 @@ class LoraService:
             '/likeness.generator.v1.LoraService/RegisterLora',
             likeness_dot_generator_dot_v1_dot_lora__service__pb2.RegisterLoraRequest.SerializeToString,
             likeness_dot_generator_dot_v1_dot_lora__service__pb2.RegisterLoraResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def UploadLora(request_iterator,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.stream_unary(
+            request_iterator,
+            target,
+            '/likeness.generator.v1.LoraService/UploadLora',
+            likeness_dot_generator_dot_v1_dot_lora__service__pb2.UploadLoraRequest.SerializeToString,
+            likeness_dot_generator_dot_v1_dot_lora__service__pb2.UploadLoraResponse.FromString,
             options,
             channel_credentials,
             insecure,

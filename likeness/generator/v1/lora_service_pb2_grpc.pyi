@@ -35,6 +35,8 @@ class LoraServiceStub:
     def __new__(cls, channel: _aio.Channel) -> LoraServiceAsyncStub: ...
     RegisterLora: _grpc.UnaryUnaryMultiCallable[_lora_service_pb2.RegisterLoraRequest, _lora_service_pb2.RegisterLoraResponse]
     """RegisterLora checks a safetensors file and keeps it as the next version of its id."""
+    UploadLora: _grpc.StreamUnaryMultiCallable[_lora_service_pb2.UploadLoraRequest, _lora_service_pb2.UploadLoraResponse]
+    """UploadLora does the same with a file of any size, in parts: first its name, then its bytes in order."""
     ListLoras: _grpc.UnaryUnaryMultiCallable[_lora_service_pb2.ListLorasRequest, _lora_service_pb2.ListLorasResponse]
     """ListLoras lists the newest version of each LoRA, by id."""
     GetLora: _grpc.UnaryUnaryMultiCallable[_lora_service_pb2.GetLoraRequest, _lora_service_pb2.GetLoraResponse]
@@ -49,6 +51,8 @@ class LoraServiceAsyncStub(LoraServiceStub):
     def __init__(self, channel: _aio.Channel) -> None: ...
     RegisterLora: _aio.UnaryUnaryMultiCallable[_lora_service_pb2.RegisterLoraRequest, _lora_service_pb2.RegisterLoraResponse]  # type: ignore[assignment]
     """RegisterLora checks a safetensors file and keeps it as the next version of its id."""
+    UploadLora: _aio.StreamUnaryMultiCallable[_lora_service_pb2.UploadLoraRequest, _lora_service_pb2.UploadLoraResponse]  # type: ignore[assignment]
+    """UploadLora does the same with a file of any size, in parts: first its name, then its bytes in order."""
     ListLoras: _aio.UnaryUnaryMultiCallable[_lora_service_pb2.ListLorasRequest, _lora_service_pb2.ListLorasResponse]  # type: ignore[assignment]
     """ListLoras lists the newest version of each LoRA, by id."""
     GetLora: _aio.UnaryUnaryMultiCallable[_lora_service_pb2.GetLoraRequest, _lora_service_pb2.GetLoraResponse]  # type: ignore[assignment]
@@ -66,6 +70,14 @@ class LoraServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_lora_service_pb2.RegisterLoraResponse, _abc.Awaitable[_lora_service_pb2.RegisterLoraResponse]]:
         """RegisterLora checks a safetensors file and keeps it as the next version of its id."""
+
+    @_abc_1.abstractmethod
+    def UploadLora(
+        self,
+        request_iterator: _MaybeAsyncIterator[_lora_service_pb2.UploadLoraRequest],
+        context: _ServicerContext,
+    ) -> _typing.Union[_lora_service_pb2.UploadLoraResponse, _abc.Awaitable[_lora_service_pb2.UploadLoraResponse]]:
+        """UploadLora does the same with a file of any size, in parts: first its name, then its bytes in order."""
 
     @_abc_1.abstractmethod
     def ListLoras(

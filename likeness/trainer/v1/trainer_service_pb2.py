@@ -23,45 +23,131 @@ _sym_db = _symbol_database.Default()
 
 
 from likeness.vendor.buf.validate import validate_pb2 as buf_dot_validate_dot_validate__pb2
+from google.protobuf import duration_pb2 as google_dot_protobuf_dot_duration__pb2
+from google.protobuf import struct_pb2 as google_dot_protobuf_dot_struct__pb2
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 from likeness.common.v1 import image_pb2 as likeness_dot_common_dot_v1_dot_image__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n)likeness/trainer/v1/trainer_service.proto\x12\x13likeness.trainer.v1\x1a\x1b\x62uf/validate/validate.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1elikeness/common/v1/image.proto\"\x96\x03\n\x0bTrainingJob\x12\x0e\n\x06job_id\x18\x01 \x01(\t\x12\x14\n\x0c\x63haracter_id\x18\x02 \x01(\t\x12\x35\n\x05state\x18\x03 \x01(\x0e\x32&.likeness.trainer.v1.TrainingJob.State\x12\x0c\n\x04step\x18\x04 \x01(\x05\x12\x13\n\x0btotal_steps\x18\x05 \x01(\x05\x12/\n\x0b\x63reate_time\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"\xd5\x01\n\x05State\x12\x15\n\x11STATE_UNSPECIFIED\x10\x00\x12\x10\n\x0cSTATE_QUEUED\x10\x01\x12\x14\n\x10STATE_VALIDATING\x10\x02\x12\x11\n\rSTATE_CACHING\x10\x03\x12\x12\n\x0eSTATE_TRAINING\x10\x04\x12\x14\n\x10STATE_EVALUATING\x10\x05\x12\x14\n\x10STATE_PUBLISHING\x10\x06\x12\x13\n\x0fSTATE_SUCCEEDED\x10\x07\x12\x10\n\x0cSTATE_FAILED\x10\x08\x12\x13\n\x0fSTATE_CANCELLED\x10\t\"\xe3\x01\n\x18\x43reateTrainingJobRequest\x12\x31\n\x06job_id\x18\x01 \x01(\tB!\xbaH\x1er\x1c\x32\x1a^[a-z0-9][a-z0-9_-]{0,63}$\x12\x37\n\x0c\x63haracter_id\x18\x02 \x01(\tB!\xbaH\x1er\x1c\x32\x1a^[a-z0-9][a-z0-9_-]{0,63}$\x12\x1f\n\x0ctrigger_word\x18\x03 \x01(\tB\t\xbaH\x06r\x04\x10\x01\x18\x64\x12:\n\x06images\x18\x04 \x03(\x0b\x32\x1e.likeness.common.v1.ImageInputB\n\xbaH\x07\x92\x01\x04\x08\x04\x10\x64\"J\n\x19\x43reateTrainingJobResponse\x12-\n\x03job\x18\x01 \x01(\x0b\x32 .likeness.trainer.v1.TrainingJob\"J\n\x15GetTrainingJobRequest\x12\x31\n\x06job_id\x18\x01 \x01(\tB!\xbaH\x1er\x1c\x32\x1a^[a-z0-9][a-z0-9_-]{0,63}$\"G\n\x16GetTrainingJobResponse\x12-\n\x03job\x18\x01 \x01(\x0b\x32 .likeness.trainer.v1.TrainingJob\"M\n\x18\x43\x61ncelTrainingJobRequest\x12\x31\n\x06job_id\x18\x01 \x01(\tB!\xbaH\x1er\x1c\x32\x1a^[a-z0-9][a-z0-9_-]{0,63}$\"J\n\x19\x43\x61ncelTrainingJobResponse\x12-\n\x03job\x18\x01 \x01(\x0b\x32 .likeness.trainer.v1.TrainingJob2\xe3\x02\n\x0eTrainerService\x12r\n\x11\x43reateTrainingJob\x12-.likeness.trainer.v1.CreateTrainingJobRequest\x1a..likeness.trainer.v1.CreateTrainingJobResponse\x12i\n\x0eGetTrainingJob\x12*.likeness.trainer.v1.GetTrainingJobRequest\x1a+.likeness.trainer.v1.GetTrainingJobResponse\x12r\n\x11\x43\x61ncelTrainingJob\x12-.likeness.trainer.v1.CancelTrainingJobRequest\x1a..likeness.trainer.v1.CancelTrainingJobResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n)likeness/trainer/v1/trainer_service.proto\x12\x13likeness.trainer.v1\x1a\x1b\x62uf/validate/validate.proto\x1a\x1egoogle/protobuf/duration.proto\x1a\x1cgoogle/protobuf/struct.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1elikeness/common/v1/image.proto\"\xd3\n\n\x0bTrainingJob\x12\x0e\n\x06job_id\x18\x01 \x01(\t\x12\x14\n\x0c\x63haracter_id\x18\x02 \x01(\t\x12\x35\n\x05state\x18\x03 \x01(\x0e\x32&.likeness.trainer.v1.TrainingJob.State\x12\x0c\n\x04step\x18\x04 \x01(\x05\x12\x13\n\x0btotal_steps\x18\x05 \x01(\x05\x12/\n\x0b\x63reate_time\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12.\n\nstart_time\x18\x07 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12,\n\x08\x65nd_time\x18\x08 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x14\n\x0ctrigger_word\x18\t \x01(\t\x12\x12\n\nclass_word\x18\n \x01(\t\x12\x13\n\x0bimage_count\x18\x0b \x01(\x05\x12\x37\n\x08settings\x18\x0c \x01(\x0b\x32%.likeness.trainer.v1.TrainingSettings\x12\x11\n\x04loss\x18\r \x01(\x01H\x00\x88\x01\x01\x12\x1d\n\x10seconds_per_step\x18\x0e \x01(\x01H\x01\x88\x01\x01\x12,\n\tremaining\x18\x0f \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x10\n\x08sequence\x18\x10 \x01(\x03\x12\x0f\n\x07\x61ttempt\x18\x11 \x01(\x05\x12\x16\n\x0equeue_position\x18\x12 \x01(\x05\x12\x18\n\x10\x63\x61ncel_requested\x18\x13 \x01(\x08\x12,\n\x05\x65rror\x18\x14 \x01(\x0b\x32\x1d.likeness.trainer.v1.JobError\x12\x32\n\x07\x64\x61taset\x18\x15 \x03(\x0b\x32!.likeness.trainer.v1.DatasetImage\x12\x34\n\x07samples\x18\x16 \x03(\x0b\x32#.likeness.trainer.v1.TrainingSample\x12:\n\x0b\x63heckpoints\x18\x17 \x03(\x0b\x32%.likeness.trainer.v1.RankedCheckpoint\x12\x30\n\x04lora\x18\x18 \x01(\x0b\x32\".likeness.trainer.v1.PublishedLora\x12\x17\n\x0f\x63heckpoint_step\x18\x19 \x01(\x05\x12\x13\n\x0bwebhook_url\x18\x1a \x01(\t\x12\x18\n\x10webhook_disabled\x18\x1b \x01(\x08\x12\x12\n\nstage_done\x18\x1c \x01(\x05\x12\x13\n\x0bstage_total\x18\x1d \x01(\x05\x12\x10\n\x08warnings\x18\x1e \x03(\t\x12@\n\x08manifest\x18\x1f \x03(\x0b\x32..likeness.trainer.v1.TrainingJob.ManifestEntry\x12\x16\n\x0e\x64\x61taset_sha256\x18  \x01(\t\x1a/\n\rManifestEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"\xd5\x01\n\x05State\x12\x15\n\x11STATE_UNSPECIFIED\x10\x00\x12\x10\n\x0cSTATE_QUEUED\x10\x01\x12\x14\n\x10STATE_VALIDATING\x10\x02\x12\x11\n\rSTATE_CACHING\x10\x03\x12\x12\n\x0eSTATE_TRAINING\x10\x04\x12\x14\n\x10STATE_EVALUATING\x10\x05\x12\x14\n\x10STATE_PUBLISHING\x10\x06\x12\x13\n\x0fSTATE_SUCCEEDED\x10\x07\x12\x10\n\x0cSTATE_FAILED\x10\x08\x12\x13\n\x0fSTATE_CANCELLED\x10\tB\x07\n\x05_lossB\x13\n\x11_seconds_per_step\"\x99\x02\n\x10TrainingSettings\x12\x1b\n\x04rank\x18\x01 \x01(\x05\x42\r\xbaH\n\x1a\x05\x18\x80\x02(\x01\xd8\x01\x01\x12\x1d\n\x05steps\x18\x02 \x01(\x05\x42\x0e\xbaH\x0b\x1a\x06\x18\xa0\x9c\x01(\x01\xd8\x01\x01\x12\x33\n\rlearning_rate\x18\x03 \x01(\x01\x42\x1c\xbaH\x19\x12\x14\x19\x9a\x99\x99\x99\x99\x99\xb9?)H\xaf\xbc\x9a\xf2\xd7z>@\x01\xd8\x01\x01\x12\"\n\nresolution\x18\x04 \x01(\x05\x42\x0e\xbaH\x0b\x1a\x06\x18\x80\x10(\x80\x01\xd8\x01\x01\x12\x1b\n\x04seed\x18\x05 \x01(\x03\x42\r\xbaH\n\"\x08\x18\xff\xff\xff\xff\x0f(\x00\x12\'\n\x10\x63heckpoint_every\x18\x06 \x01(\x05\x42\r\xbaH\n\x1a\x05\x18\x88\'(\x01\xd8\x01\x01\x12*\n\toverrides\x18\x07 \x01(\x0b\x32\x17.google.protobuf.Struct\":\n\x08JobError\x12\x0e\n\x06reason\x18\x01 \x01(\t\x12\x0f\n\x07message\x18\x02 \x01(\t\x12\r\n\x05\x66ield\x18\x03 \x01(\t\"A\n\x0e\x44\x61tasetFinding\x12\x0e\n\x06reason\x18\x01 \x01(\t\x12\x0f\n\x07rejects\x18\x02 \x01(\x08\x12\x0e\n\x06\x64\x65tail\x18\x03 \x01(\t\"\xad\x01\n\x0c\x44\x61tasetImage\x12\x13\n\x0bimage_index\x18\x01 \x01(\x05\x12\x0c\n\x04used\x18\x02 \x01(\x08\x12\x35\n\x08\x66indings\x18\x03 \x03(\x0b\x32#.likeness.trainer.v1.DatasetFinding\x12\x10\n\x08held_out\x18\x04 \x01(\x08\x12\x0f\n\x07\x63\x61ption\x18\x05 \x01(\t\x12\r\n\x05\x63rops\x18\x06 \x03(\t\x12\x11\n\tthumbnail\x18\x07 \x01(\x0c\"s\n\x0eTrainingSample\x12\x0c\n\x04step\x18\x01 \x01(\x05\x12\x0e\n\x06prompt\x18\x02 \x01(\t\x12\x14\n\x0c\x61rtifact_uri\x18\x03 \x01(\t\x12\x0c\n\x04seed\x18\x04 \x01(\x03\x12\r\n\x05\x66\x61\x63\x65s\x18\x05 \x01(\x05\x12\x10\n\x08identity\x18\x06 \x01(\x01\"v\n\x10RankedCheckpoint\x12\x0c\n\x04step\x18\x01 \x01(\x05\x12\r\n\x05score\x18\x02 \x01(\x01\x12\x10\n\x08identity\x18\x03 \x01(\x01\x12\x11\n\tadherence\x18\x04 \x01(\x01\x12\x0e\n\x06\x63opies\x18\x05 \x01(\x01\x12\x10\n\x08one_face\x18\x06 \x01(\x01\"c\n\rPublishedLora\x12\x0f\n\x07lora_id\x18\x01 \x01(\t\x12\x0f\n\x07version\x18\x02 \x01(\x05\x12\x0e\n\x06sha256\x18\x03 \x01(\t\x12\x12\n\nsize_bytes\x18\x04 \x01(\x03\x12\x0c\n\x04step\x18\x05 \x01(\x05\"8\n\x1aUploadTrainingImageRequest\x12\x1a\n\x04\x64\x61ta\x18\x01 \x01(\x0c\x42\x0c\xbaH\tz\x07\x10\x01\x18\x80\x80\x80\n\"3\n\x1bUploadTrainingImageResponse\x12\x14\n\x0c\x61rtifact_uri\x18\x01 \x01(\t\"\xcb\x08\n\x18\x43reateTrainingJobRequest\x12\x34\n\x06job_id\x18\x01 \x01(\tB$\xbaH!r\x1f\x32\x1d^([a-z0-9][a-z0-9_-]{0,63})?$\x12\x37\n\x0c\x63haracter_id\x18\x02 \x01(\tB!\xbaH\x1er\x1c\x32\x1a^[a-z0-9][a-z0-9_-]{0,63}$\x12=\n\x0ctrigger_word\x18\x03 \x01(\tB\'\xbaH$r\"\x18@2\x1e^[^\\pC{}]*[^\\pC\\s{}][^\\pC{}]*$\x12\x38\n\x06images\x18\x04 \x03(\x0b\x32\x1e.likeness.common.v1.ImageInputB\x08\xbaH\x05\x92\x01\x02\x10\x64\x12%\n\nimage_urls\x18\x05 \x03(\tB\x11\xbaH\x0e\x92\x01\x0b\x10\x64\"\x07r\x05\x10\x01\x18\x80\x10\x12\x1b\n\x07\x61rchive\x18\x06 \x01(\x0c\x42\n\xbaH\x07z\x05\x18\x80\x80\x80\x1e\x12!\n\x08\x63\x61ptions\x18\x07 \x03(\tB\x0f\xbaH\x0c\x92\x01\t\x10\x64\"\x05r\x03\x18\xe8\x07\x12(\n\nclass_word\x18\x08 \x01(\tB\x14\xbaH\x11r\x0f\x18(2\x0b^[^\\pC{}]*$\x12\x37\n\x08settings\x18\t \x01(\x0b\x32%.likeness.trainer.v1.TrainingSettings\x12\x1d\n\x0bwebhook_url\x18\n \x01(\tB\x08\xbaH\x05r\x03\x18\x80\x10\x12\x44\n\x0ewebhook_secret\x18\x0b \x01(\tB,\xbaH)r\'2%^(whsec_[A-Za-z0-9+/]{32,88}={0,2})?$:\x97\x04\xbaH\x93\x04\x1a\xe9\x01\n\x0cimages.count\x12Ya job takes 4 to 100 photos in images, image_urls and archive together; 10 to 20 are best\x1a~size(this.images) + size(this.image_urls) <= 100 && (size(this.archive) > 0 || size(this.images) + size(this.image_urls) >= 4)\x1a\xba\x01\n\x0e\x63\x61ptions.count\x12Jthere must be one caption for each photo of images and image_urls, or none\x1a\\size(this.captions) == 0 || size(this.captions) == size(this.images) + size(this.image_urls)\x1ah\n\x1awebhook_secret.without_url\x12\x15goes with webhook_url\x1a\x33this.webhook_secret == \'\' || this.webhook_url != \'\'\"J\n\x19\x43reateTrainingJobResponse\x12-\n\x03job\x18\x01 \x01(\x0b\x32 .likeness.trainer.v1.TrainingJob\"[\n\x15\x44ryRunTrainingRequest\x12\x42\n\x03job\x18\x01 \x01(\x0b\x32-.likeness.trainer.v1.CreateTrainingJobRequestB\x06\xbaH\x03\xc8\x01\x01\"\x8f\x02\n\x16\x44ryRunTrainingResponse\x12\x32\n\x07\x64\x61taset\x18\x01 \x03(\x0b\x32!.likeness.trainer.v1.DatasetImage\x12\x11\n\ttrainable\x18\x02 \x01(\x08\x12,\n\x05\x65rror\x18\x03 \x01(\x0b\x32\x1d.likeness.trainer.v1.JobError\x12\x13\n\x0btotal_steps\x18\x04 \x01(\x05\x12+\n\x08\x64uration\x18\x05 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x11\n\x04\x63ost\x18\x06 \x01(\x01H\x00\x88\x01\x01\x12\x10\n\x08\x63urrency\x18\x07 \x01(\t\x12\x10\n\x08warnings\x18\x08 \x03(\tB\x07\n\x05_cost\"J\n\x15GetTrainingJobRequest\x12\x31\n\x06job_id\x18\x01 \x01(\tB!\xbaH\x1er\x1c\x32\x1a^[a-z0-9][a-z0-9_-]{0,63}$\"G\n\x16GetTrainingJobResponse\x12-\n\x03job\x18\x01 \x01(\x0b\x32 .likeness.trainer.v1.TrainingJob\"\x92\x01\n\x17ListTrainingJobsRequest\x12\x1d\n\tpage_size\x18\x01 \x01(\x05\x42\n\xbaH\x07\x1a\x05\x18\xe8\x07(\x00\x12\x1c\n\npage_token\x18\x02 \x01(\tB\x08\xbaH\x05r\x03\x18\x80\x02\x12:\n\x0c\x63haracter_id\x18\x03 \x01(\tB$\xbaH!r\x1f\x32\x1d^([a-z0-9][a-z0-9_-]{0,63})?$\"c\n\x18ListTrainingJobsResponse\x12.\n\x04jobs\x18\x01 \x03(\x0b\x32 .likeness.trainer.v1.TrainingJob\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"m\n\x17WatchTrainingJobRequest\x12\x31\n\x06job_id\x18\x01 \x01(\tB!\xbaH\x1er\x1c\x32\x1a^[a-z0-9][a-z0-9_-]{0,63}$\x12\x1f\n\x0e\x61\x66ter_sequence\x18\x02 \x01(\x03\x42\x07\xbaH\x04\"\x02(\x00\"M\n\x18WatchTrainingJobResponse\x12\x31\n\x05\x65vent\x18\x01 \x01(\x0b\x32\".likeness.trainer.v1.TrainingEvent\"\xfd\x05\n\rTrainingEvent\x12\x10\n\x08sequence\x18\x01 \x01(\x03\x12\x35\n\x04type\x18\x02 \x01(\x0e\x32\'.likeness.trainer.v1.TrainingEvent.Type\x12(\n\x04time\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x35\n\x05state\x18\x04 \x01(\x0e\x32&.likeness.trainer.v1.TrainingJob.State\x12\x0c\n\x04step\x18\x05 \x01(\x05\x12\x13\n\x0btotal_steps\x18\x06 \x01(\x05\x12\x11\n\x04loss\x18\x07 \x01(\x01H\x00\x88\x01\x01\x12\x1d\n\x10seconds_per_step\x18\x08 \x01(\x01H\x01\x88\x01\x01\x12,\n\tremaining\x18\t \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x34\n\x07samples\x18\n \x03(\x0b\x32#.likeness.trainer.v1.TrainingSample\x12,\n\x05\x65rror\x18\x0b \x01(\x0b\x32\x1d.likeness.trainer.v1.JobError\x12\x30\n\x04lora\x18\x0c \x01(\x0b\x32\".likeness.trainer.v1.PublishedLora\x12\x0f\n\x07message\x18\r \x01(\t\x12\x12\n\nstage_done\x18\x0e \x01(\x05\x12\x13\n\x0bstage_total\x18\x0f \x01(\x05\x12\x39\n\ncheckpoint\x18\x10 \x01(\x0b\x32%.likeness.trainer.v1.RankedCheckpoint\"\x95\x01\n\x04Type\x12\x14\n\x10TYPE_UNSPECIFIED\x10\x00\x12\x16\n\x12TYPE_STATE_CHANGED\x10\x01\x12\x11\n\rTYPE_PROGRESS\x10\x02\x12\x13\n\x0fTYPE_CHECKPOINT\x10\x03\x12\x0f\n\x0bTYPE_SCORED\x10\x04\x12\x14\n\x10TYPE_INTERRUPTED\x10\x05\x12\x10\n\x0cTYPE_WARNING\x10\x06\x42\x07\n\x05_lossB\x13\n\x11_seconds_per_step\"M\n\x18\x43\x61ncelTrainingJobRequest\x12\x31\n\x06job_id\x18\x01 \x01(\tB!\xbaH\x1er\x1c\x32\x1a^[a-z0-9][a-z0-9_-]{0,63}$\"J\n\x19\x43\x61ncelTrainingJobResponse\x12-\n\x03job\x18\x01 \x01(\x0b\x32 .likeness.trainer.v1.TrainingJob\"b\n\x18\x44\x65leteTrainingJobRequest\x12\x31\n\x06job_id\x18\x01 \x01(\tB!\xbaH\x1er\x1c\x32\x1a^[a-z0-9][a-z0-9_-]{0,63}$\x12\x13\n\x0b\x64\x65lete_lora\x18\x02 \x01(\x08\"\x1b\n\x19\x44\x65leteTrainingJobResponse2\xa0\x07\n\x0eTrainerService\x12x\n\x13UploadTrainingImage\x12/.likeness.trainer.v1.UploadTrainingImageRequest\x1a\x30.likeness.trainer.v1.UploadTrainingImageResponse\x12r\n\x11\x43reateTrainingJob\x12-.likeness.trainer.v1.CreateTrainingJobRequest\x1a..likeness.trainer.v1.CreateTrainingJobResponse\x12i\n\x0e\x44ryRunTraining\x12*.likeness.trainer.v1.DryRunTrainingRequest\x1a+.likeness.trainer.v1.DryRunTrainingResponse\x12i\n\x0eGetTrainingJob\x12*.likeness.trainer.v1.GetTrainingJobRequest\x1a+.likeness.trainer.v1.GetTrainingJobResponse\x12o\n\x10ListTrainingJobs\x12,.likeness.trainer.v1.ListTrainingJobsRequest\x1a-.likeness.trainer.v1.ListTrainingJobsResponse\x12q\n\x10WatchTrainingJob\x12,.likeness.trainer.v1.WatchTrainingJobRequest\x1a-.likeness.trainer.v1.WatchTrainingJobResponse0\x01\x12r\n\x11\x43\x61ncelTrainingJob\x12-.likeness.trainer.v1.CancelTrainingJobRequest\x1a..likeness.trainer.v1.CancelTrainingJobResponse\x12r\n\x11\x44\x65leteTrainingJob\x12-.likeness.trainer.v1.DeleteTrainingJobRequest\x1a..likeness.trainer.v1.DeleteTrainingJobResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'likeness.trainer.v1.trainer_service_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
+  _globals['_TRAININGJOB_MANIFESTENTRY']._loaded_options = None
+  _globals['_TRAININGJOB_MANIFESTENTRY']._serialized_options = b'8\001'
+  _globals['_TRAININGSETTINGS'].fields_by_name['rank']._loaded_options = None
+  _globals['_TRAININGSETTINGS'].fields_by_name['rank']._serialized_options = b'\272H\n\032\005\030\200\002(\001\330\001\001'
+  _globals['_TRAININGSETTINGS'].fields_by_name['steps']._loaded_options = None
+  _globals['_TRAININGSETTINGS'].fields_by_name['steps']._serialized_options = b'\272H\013\032\006\030\240\234\001(\001\330\001\001'
+  _globals['_TRAININGSETTINGS'].fields_by_name['learning_rate']._loaded_options = None
+  _globals['_TRAININGSETTINGS'].fields_by_name['learning_rate']._serialized_options = b'\272H\031\022\024\031\232\231\231\231\231\231\271?)H\257\274\232\362\327z>@\001\330\001\001'
+  _globals['_TRAININGSETTINGS'].fields_by_name['resolution']._loaded_options = None
+  _globals['_TRAININGSETTINGS'].fields_by_name['resolution']._serialized_options = b'\272H\013\032\006\030\200\020(\200\001\330\001\001'
+  _globals['_TRAININGSETTINGS'].fields_by_name['seed']._loaded_options = None
+  _globals['_TRAININGSETTINGS'].fields_by_name['seed']._serialized_options = b'\272H\n\"\010\030\377\377\377\377\017(\000'
+  _globals['_TRAININGSETTINGS'].fields_by_name['checkpoint_every']._loaded_options = None
+  _globals['_TRAININGSETTINGS'].fields_by_name['checkpoint_every']._serialized_options = b'\272H\n\032\005\030\210\'(\001\330\001\001'
+  _globals['_UPLOADTRAININGIMAGEREQUEST'].fields_by_name['data']._loaded_options = None
+  _globals['_UPLOADTRAININGIMAGEREQUEST'].fields_by_name['data']._serialized_options = b'\272H\tz\007\020\001\030\200\200\200\n'
   _globals['_CREATETRAININGJOBREQUEST'].fields_by_name['job_id']._loaded_options = None
-  _globals['_CREATETRAININGJOBREQUEST'].fields_by_name['job_id']._serialized_options = b'\272H\036r\0342\032^[a-z0-9][a-z0-9_-]{0,63}$'
+  _globals['_CREATETRAININGJOBREQUEST'].fields_by_name['job_id']._serialized_options = b'\272H!r\0372\035^([a-z0-9][a-z0-9_-]{0,63})?$'
   _globals['_CREATETRAININGJOBREQUEST'].fields_by_name['character_id']._loaded_options = None
   _globals['_CREATETRAININGJOBREQUEST'].fields_by_name['character_id']._serialized_options = b'\272H\036r\0342\032^[a-z0-9][a-z0-9_-]{0,63}$'
   _globals['_CREATETRAININGJOBREQUEST'].fields_by_name['trigger_word']._loaded_options = None
-  _globals['_CREATETRAININGJOBREQUEST'].fields_by_name['trigger_word']._serialized_options = b'\272H\006r\004\020\001\030d'
+  _globals['_CREATETRAININGJOBREQUEST'].fields_by_name['trigger_word']._serialized_options = b'\272H$r\"\030@2\036^[^\\pC{}]*[^\\pC\\s{}][^\\pC{}]*$'
   _globals['_CREATETRAININGJOBREQUEST'].fields_by_name['images']._loaded_options = None
-  _globals['_CREATETRAININGJOBREQUEST'].fields_by_name['images']._serialized_options = b'\272H\007\222\001\004\010\004\020d'
+  _globals['_CREATETRAININGJOBREQUEST'].fields_by_name['images']._serialized_options = b'\272H\005\222\001\002\020d'
+  _globals['_CREATETRAININGJOBREQUEST'].fields_by_name['image_urls']._loaded_options = None
+  _globals['_CREATETRAININGJOBREQUEST'].fields_by_name['image_urls']._serialized_options = b'\272H\016\222\001\013\020d\"\007r\005\020\001\030\200\020'
+  _globals['_CREATETRAININGJOBREQUEST'].fields_by_name['archive']._loaded_options = None
+  _globals['_CREATETRAININGJOBREQUEST'].fields_by_name['archive']._serialized_options = b'\272H\007z\005\030\200\200\200\036'
+  _globals['_CREATETRAININGJOBREQUEST'].fields_by_name['captions']._loaded_options = None
+  _globals['_CREATETRAININGJOBREQUEST'].fields_by_name['captions']._serialized_options = b'\272H\014\222\001\t\020d\"\005r\003\030\350\007'
+  _globals['_CREATETRAININGJOBREQUEST'].fields_by_name['class_word']._loaded_options = None
+  _globals['_CREATETRAININGJOBREQUEST'].fields_by_name['class_word']._serialized_options = b'\272H\021r\017\030(2\013^[^\\pC{}]*$'
+  _globals['_CREATETRAININGJOBREQUEST'].fields_by_name['webhook_url']._loaded_options = None
+  _globals['_CREATETRAININGJOBREQUEST'].fields_by_name['webhook_url']._serialized_options = b'\272H\005r\003\030\200\020'
+  _globals['_CREATETRAININGJOBREQUEST'].fields_by_name['webhook_secret']._loaded_options = None
+  _globals['_CREATETRAININGJOBREQUEST'].fields_by_name['webhook_secret']._serialized_options = b'\272H)r\'2%^(whsec_[A-Za-z0-9+/]{32,88}={0,2})?$'
+  _globals['_CREATETRAININGJOBREQUEST']._loaded_options = None
+  _globals['_CREATETRAININGJOBREQUEST']._serialized_options = b'\272H\223\004\032\351\001\n\014images.count\022Ya job takes 4 to 100 photos in images, image_urls and archive together; 10 to 20 are best\032~size(this.images) + size(this.image_urls) <= 100 && (size(this.archive) > 0 || size(this.images) + size(this.image_urls) >= 4)\032\272\001\n\016captions.count\022Jthere must be one caption for each photo of images and image_urls, or none\032\\size(this.captions) == 0 || size(this.captions) == size(this.images) + size(this.image_urls)\032h\n\032webhook_secret.without_url\022\025goes with webhook_url\0323this.webhook_secret == \'\' || this.webhook_url != \'\''
+  _globals['_DRYRUNTRAININGREQUEST'].fields_by_name['job']._loaded_options = None
+  _globals['_DRYRUNTRAININGREQUEST'].fields_by_name['job']._serialized_options = b'\272H\003\310\001\001'
   _globals['_GETTRAININGJOBREQUEST'].fields_by_name['job_id']._loaded_options = None
   _globals['_GETTRAININGJOBREQUEST'].fields_by_name['job_id']._serialized_options = b'\272H\036r\0342\032^[a-z0-9][a-z0-9_-]{0,63}$'
+  _globals['_LISTTRAININGJOBSREQUEST'].fields_by_name['page_size']._loaded_options = None
+  _globals['_LISTTRAININGJOBSREQUEST'].fields_by_name['page_size']._serialized_options = b'\272H\007\032\005\030\350\007(\000'
+  _globals['_LISTTRAININGJOBSREQUEST'].fields_by_name['page_token']._loaded_options = None
+  _globals['_LISTTRAININGJOBSREQUEST'].fields_by_name['page_token']._serialized_options = b'\272H\005r\003\030\200\002'
+  _globals['_LISTTRAININGJOBSREQUEST'].fields_by_name['character_id']._loaded_options = None
+  _globals['_LISTTRAININGJOBSREQUEST'].fields_by_name['character_id']._serialized_options = b'\272H!r\0372\035^([a-z0-9][a-z0-9_-]{0,63})?$'
+  _globals['_WATCHTRAININGJOBREQUEST'].fields_by_name['job_id']._loaded_options = None
+  _globals['_WATCHTRAININGJOBREQUEST'].fields_by_name['job_id']._serialized_options = b'\272H\036r\0342\032^[a-z0-9][a-z0-9_-]{0,63}$'
+  _globals['_WATCHTRAININGJOBREQUEST'].fields_by_name['after_sequence']._loaded_options = None
+  _globals['_WATCHTRAININGJOBREQUEST'].fields_by_name['after_sequence']._serialized_options = b'\272H\004\"\002(\000'
   _globals['_CANCELTRAININGJOBREQUEST'].fields_by_name['job_id']._loaded_options = None
   _globals['_CANCELTRAININGJOBREQUEST'].fields_by_name['job_id']._serialized_options = b'\272H\036r\0342\032^[a-z0-9][a-z0-9_-]{0,63}$'
-  _globals['_TRAININGJOB']._serialized_start=161
-  _globals['_TRAININGJOB']._serialized_end=567
-  _globals['_TRAININGJOB_STATE']._serialized_start=354
-  _globals['_TRAININGJOB_STATE']._serialized_end=567
-  _globals['_CREATETRAININGJOBREQUEST']._serialized_start=570
-  _globals['_CREATETRAININGJOBREQUEST']._serialized_end=797
-  _globals['_CREATETRAININGJOBRESPONSE']._serialized_start=799
-  _globals['_CREATETRAININGJOBRESPONSE']._serialized_end=873
-  _globals['_GETTRAININGJOBREQUEST']._serialized_start=875
-  _globals['_GETTRAININGJOBREQUEST']._serialized_end=949
-  _globals['_GETTRAININGJOBRESPONSE']._serialized_start=951
-  _globals['_GETTRAININGJOBRESPONSE']._serialized_end=1022
-  _globals['_CANCELTRAININGJOBREQUEST']._serialized_start=1024
-  _globals['_CANCELTRAININGJOBREQUEST']._serialized_end=1101
-  _globals['_CANCELTRAININGJOBRESPONSE']._serialized_start=1103
-  _globals['_CANCELTRAININGJOBRESPONSE']._serialized_end=1177
-  _globals['_TRAINERSERVICE']._serialized_start=1180
-  _globals['_TRAINERSERVICE']._serialized_end=1535
+  _globals['_DELETETRAININGJOBREQUEST'].fields_by_name['job_id']._loaded_options = None
+  _globals['_DELETETRAININGJOBREQUEST'].fields_by_name['job_id']._serialized_options = b'\272H\036r\0342\032^[a-z0-9][a-z0-9_-]{0,63}$'
+  _globals['_TRAININGJOB']._serialized_start=223
+  _globals['_TRAININGJOB']._serialized_end=1586
+  _globals['_TRAININGJOB_MANIFESTENTRY']._serialized_start=1293
+  _globals['_TRAININGJOB_MANIFESTENTRY']._serialized_end=1340
+  _globals['_TRAININGJOB_STATE']._serialized_start=1343
+  _globals['_TRAININGJOB_STATE']._serialized_end=1556
+  _globals['_TRAININGSETTINGS']._serialized_start=1589
+  _globals['_TRAININGSETTINGS']._serialized_end=1870
+  _globals['_JOBERROR']._serialized_start=1872
+  _globals['_JOBERROR']._serialized_end=1930
+  _globals['_DATASETFINDING']._serialized_start=1932
+  _globals['_DATASETFINDING']._serialized_end=1997
+  _globals['_DATASETIMAGE']._serialized_start=2000
+  _globals['_DATASETIMAGE']._serialized_end=2173
+  _globals['_TRAININGSAMPLE']._serialized_start=2175
+  _globals['_TRAININGSAMPLE']._serialized_end=2290
+  _globals['_RANKEDCHECKPOINT']._serialized_start=2292
+  _globals['_RANKEDCHECKPOINT']._serialized_end=2410
+  _globals['_PUBLISHEDLORA']._serialized_start=2412
+  _globals['_PUBLISHEDLORA']._serialized_end=2511
+  _globals['_UPLOADTRAININGIMAGEREQUEST']._serialized_start=2513
+  _globals['_UPLOADTRAININGIMAGEREQUEST']._serialized_end=2569
+  _globals['_UPLOADTRAININGIMAGERESPONSE']._serialized_start=2571
+  _globals['_UPLOADTRAININGIMAGERESPONSE']._serialized_end=2622
+  _globals['_CREATETRAININGJOBREQUEST']._serialized_start=2625
+  _globals['_CREATETRAININGJOBREQUEST']._serialized_end=3724
+  _globals['_CREATETRAININGJOBRESPONSE']._serialized_start=3726
+  _globals['_CREATETRAININGJOBRESPONSE']._serialized_end=3800
+  _globals['_DRYRUNTRAININGREQUEST']._serialized_start=3802
+  _globals['_DRYRUNTRAININGREQUEST']._serialized_end=3893
+  _globals['_DRYRUNTRAININGRESPONSE']._serialized_start=3896
+  _globals['_DRYRUNTRAININGRESPONSE']._serialized_end=4167
+  _globals['_GETTRAININGJOBREQUEST']._serialized_start=4169
+  _globals['_GETTRAININGJOBREQUEST']._serialized_end=4243
+  _globals['_GETTRAININGJOBRESPONSE']._serialized_start=4245
+  _globals['_GETTRAININGJOBRESPONSE']._serialized_end=4316
+  _globals['_LISTTRAININGJOBSREQUEST']._serialized_start=4319
+  _globals['_LISTTRAININGJOBSREQUEST']._serialized_end=4465
+  _globals['_LISTTRAININGJOBSRESPONSE']._serialized_start=4467
+  _globals['_LISTTRAININGJOBSRESPONSE']._serialized_end=4566
+  _globals['_WATCHTRAININGJOBREQUEST']._serialized_start=4568
+  _globals['_WATCHTRAININGJOBREQUEST']._serialized_end=4677
+  _globals['_WATCHTRAININGJOBRESPONSE']._serialized_start=4679
+  _globals['_WATCHTRAININGJOBRESPONSE']._serialized_end=4756
+  _globals['_TRAININGEVENT']._serialized_start=4759
+  _globals['_TRAININGEVENT']._serialized_end=5524
+  _globals['_TRAININGEVENT_TYPE']._serialized_start=5345
+  _globals['_TRAININGEVENT_TYPE']._serialized_end=5494
+  _globals['_CANCELTRAININGJOBREQUEST']._serialized_start=5526
+  _globals['_CANCELTRAININGJOBREQUEST']._serialized_end=5603
+  _globals['_CANCELTRAININGJOBRESPONSE']._serialized_start=5605
+  _globals['_CANCELTRAININGJOBRESPONSE']._serialized_end=5679
+  _globals['_DELETETRAININGJOBREQUEST']._serialized_start=5681
+  _globals['_DELETETRAININGJOBREQUEST']._serialized_end=5779
+  _globals['_DELETETRAININGJOBRESPONSE']._serialized_start=5781
+  _globals['_DELETETRAININGJOBRESPONSE']._serialized_end=5808
+  _globals['_TRAINERSERVICE']._serialized_start=5811
+  _globals['_TRAINERSERVICE']._serialized_end=6739
 # @@protoc_insertion_point(module_scope)

@@ -5,7 +5,9 @@ isort:skip_file
 
 from collections import abc as _abc
 from google.protobuf import descriptor as _descriptor
+from google.protobuf import duration_pb2 as _duration_pb2
 from google.protobuf import message as _message
+from google.protobuf import struct_pb2 as _struct_pb2
 from google.protobuf import timestamp_pb2 as _timestamp_pb2
 from google.protobuf.internal import containers as _containers
 from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
@@ -78,14 +80,60 @@ class TrainingJob(_message.Message):
     STATE_CANCELLED: TrainingJob.State.ValueType  # 9
     """It was cancelled."""
 
+    @_typing.final
+    class ManifestEntry(_message.Message):
+        DESCRIPTOR: _descriptor.Descriptor
+
+        KEY_FIELD_NUMBER: _builtins.int
+        VALUE_FIELD_NUMBER: _builtins.int
+        key: _builtins.str
+        value: _builtins.str
+        def __init__(
+            self,
+            *,
+            key: _builtins.str = ...,
+            value: _builtins.str = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["key", b"key", "value", b"value"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        def WhichOneof(self, oneof_group: _Never) -> None: ...
+
     JOB_ID_FIELD_NUMBER: _builtins.int
     CHARACTER_ID_FIELD_NUMBER: _builtins.int
     STATE_FIELD_NUMBER: _builtins.int
     STEP_FIELD_NUMBER: _builtins.int
     TOTAL_STEPS_FIELD_NUMBER: _builtins.int
     CREATE_TIME_FIELD_NUMBER: _builtins.int
+    START_TIME_FIELD_NUMBER: _builtins.int
+    END_TIME_FIELD_NUMBER: _builtins.int
+    TRIGGER_WORD_FIELD_NUMBER: _builtins.int
+    CLASS_WORD_FIELD_NUMBER: _builtins.int
+    IMAGE_COUNT_FIELD_NUMBER: _builtins.int
+    SETTINGS_FIELD_NUMBER: _builtins.int
+    LOSS_FIELD_NUMBER: _builtins.int
+    SECONDS_PER_STEP_FIELD_NUMBER: _builtins.int
+    REMAINING_FIELD_NUMBER: _builtins.int
+    SEQUENCE_FIELD_NUMBER: _builtins.int
+    ATTEMPT_FIELD_NUMBER: _builtins.int
+    QUEUE_POSITION_FIELD_NUMBER: _builtins.int
+    CANCEL_REQUESTED_FIELD_NUMBER: _builtins.int
+    ERROR_FIELD_NUMBER: _builtins.int
+    DATASET_FIELD_NUMBER: _builtins.int
+    SAMPLES_FIELD_NUMBER: _builtins.int
+    CHECKPOINTS_FIELD_NUMBER: _builtins.int
+    LORA_FIELD_NUMBER: _builtins.int
+    CHECKPOINT_STEP_FIELD_NUMBER: _builtins.int
+    WEBHOOK_URL_FIELD_NUMBER: _builtins.int
+    WEBHOOK_DISABLED_FIELD_NUMBER: _builtins.int
+    STAGE_DONE_FIELD_NUMBER: _builtins.int
+    STAGE_TOTAL_FIELD_NUMBER: _builtins.int
+    WARNINGS_FIELD_NUMBER: _builtins.int
+    MANIFEST_FIELD_NUMBER: _builtins.int
+    DATASET_SHA256_FIELD_NUMBER: _builtins.int
     job_id: _builtins.str
-    """Name of the job."""
+    """Name of the job, unique within its tenant."""
     character_id: _builtins.str
     """Name of the character, and of the LoRA that comes out."""
     state: Global___TrainingJob.State.ValueType
@@ -93,10 +141,86 @@ class TrainingJob(_message.Message):
     step: _builtins.int
     """Steps done."""
     total_steps: _builtins.int
-    """Steps in all."""
+    """Steps in all; 0 until it is known."""
+    trigger_word: _builtins.str
+    """The word that calls the character."""
+    class_word: _builtins.str
+    """What the character is, for example "person"."""
+    image_count: _builtins.int
+    """How many photos it was given."""
+    loss: _builtins.float
+    """Loss of the last step told; unset before the first."""
+    seconds_per_step: _builtins.float
+    """Seconds of a step, lately; unset before the first."""
+    sequence: _builtins.int
+    """Number of the job's last event, from 1: it grows with each."""
+    attempt: _builtins.int
+    """Which attempt this is, from 1; 0 before the first. An attempt that is lost is followed by another one, which goes on
+    from the last checkpoint.
+    """
+    queue_position: _builtins.int
+    """How many jobs wait before this one; only while it is queued."""
+    cancel_requested: _builtins.bool
+    """Whether it was told to stop."""
+    checkpoint_step: _builtins.int
+    """Step of the last checkpoint; 0 before the first."""
+    webhook_url: _builtins.str
+    """Where events are sent; empty for nowhere."""
+    webhook_disabled: _builtins.bool
+    """Whether the webhook's server has refused all further messages."""
+    stage_done: _builtins.int
+    """Items done of the state's work, where it counts them: pictures cached, checkpoints scored."""
+    stage_total: _builtins.int
+    """Items in all."""
+    dataset_sha256: _builtins.str
+    """SHA-256 over the photos that are used and their captions; empty until they have been checked."""
     @_builtins.property
     def create_time(self) -> _timestamp_pb2.Timestamp:
         """When it was created."""
+
+    @_builtins.property
+    def start_time(self) -> _timestamp_pb2.Timestamp:
+        """When its first attempt began; unset while it has not."""
+
+    @_builtins.property
+    def end_time(self) -> _timestamp_pb2.Timestamp:
+        """When it ended; unset while it has not."""
+
+    @_builtins.property
+    def settings(self) -> Global___TrainingSettings:
+        """What was asked for; 0 stands for the profile's own value."""
+
+    @_builtins.property
+    def remaining(self) -> _duration_pb2.Duration:
+        """How long training should still take; unset when that is not known."""
+
+    @_builtins.property
+    def error(self) -> Global___JobError:
+        """Why it failed."""
+
+    @_builtins.property
+    def dataset(self) -> _containers.RepeatedCompositeFieldContainer[Global___DatasetImage]:
+        """What became of each photo, once they have been checked."""
+
+    @_builtins.property
+    def samples(self) -> _containers.RepeatedCompositeFieldContainer[Global___TrainingSample]:
+        """Pictures that were drawn with the checkpoints."""
+
+    @_builtins.property
+    def checkpoints(self) -> _containers.RepeatedCompositeFieldContainer[Global___RankedCheckpoint]:
+        """The checkpoints that were scored, the best first."""
+
+    @_builtins.property
+    def lora(self) -> Global___PublishedLora:
+        """The LoRA that was published."""
+
+    @_builtins.property
+    def warnings(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """What went otherwise than asked, for a person, for example for want of memory."""
+
+    @_builtins.property
+    def manifest(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]:
+        """The base and its revision, dataset hash and settings of what was published."""
 
     def __init__(
         self,
@@ -107,18 +231,377 @@ class TrainingJob(_message.Message):
         step: _builtins.int = ...,
         total_steps: _builtins.int = ...,
         create_time: _timestamp_pb2.Timestamp | None = ...,
+        start_time: _timestamp_pb2.Timestamp | None = ...,
+        end_time: _timestamp_pb2.Timestamp | None = ...,
+        trigger_word: _builtins.str = ...,
+        class_word: _builtins.str = ...,
+        image_count: _builtins.int = ...,
+        settings: Global___TrainingSettings | None = ...,
+        loss: _builtins.float | None = ...,
+        seconds_per_step: _builtins.float | None = ...,
+        remaining: _duration_pb2.Duration | None = ...,
+        sequence: _builtins.int = ...,
+        attempt: _builtins.int = ...,
+        queue_position: _builtins.int = ...,
+        cancel_requested: _builtins.bool = ...,
+        error: Global___JobError | None = ...,
+        dataset: _abc.Iterable[Global___DatasetImage] | None = ...,
+        samples: _abc.Iterable[Global___TrainingSample] | None = ...,
+        checkpoints: _abc.Iterable[Global___RankedCheckpoint] | None = ...,
+        lora: Global___PublishedLora | None = ...,
+        checkpoint_step: _builtins.int = ...,
+        webhook_url: _builtins.str = ...,
+        webhook_disabled: _builtins.bool = ...,
+        stage_done: _builtins.int = ...,
+        stage_total: _builtins.int = ...,
+        warnings: _abc.Iterable[_builtins.str] | None = ...,
+        manifest: _abc.Mapping[_builtins.str, _builtins.str] | None = ...,
+        dataset_sha256: _builtins.str = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_loss", b"_loss", "_seconds_per_step", b"_seconds_per_step", "create_time", b"create_time", "end_time", b"end_time", "error", b"error", "lora", b"lora", "loss", b"loss", "remaining", b"remaining", "seconds_per_step", b"seconds_per_step", "settings", b"settings", "start_time", b"start_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["character_id", b"character_id", "create_time", b"create_time", "job_id", b"job_id", "state", b"state", "step", b"step", "total_steps", b"total_steps"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_loss", b"_loss", "_seconds_per_step", b"_seconds_per_step", "attempt", b"attempt", "cancel_requested", b"cancel_requested", "character_id", b"character_id", "checkpoint_step", b"checkpoint_step", "checkpoints", b"checkpoints", "class_word", b"class_word", "create_time", b"create_time", "dataset", b"dataset", "dataset_sha256", b"dataset_sha256", "end_time", b"end_time", "error", b"error", "image_count", b"image_count", "job_id", b"job_id", "lora", b"lora", "loss", b"loss", "manifest", b"manifest", "queue_position", b"queue_position", "remaining", b"remaining", "samples", b"samples", "seconds_per_step", b"seconds_per_step", "sequence", b"sequence", "settings", b"settings", "stage_done", b"stage_done", "stage_total", b"stage_total", "start_time", b"start_time", "state", b"state", "step", b"step", "total_steps", b"total_steps", "trigger_word", b"trigger_word", "warnings", b"warnings", "webhook_disabled", b"webhook_disabled", "webhook_url", b"webhook_url"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    def WhichOneof(self, oneof_group: _Never) -> None: ...
+    _WhichOneofReturnType__loss: _TypeAlias = _typing.Literal["loss"]  # noqa: Y015
+    _WhichOneofArgType__loss: _TypeAlias = _typing.Literal["_loss", b"_loss"]  # noqa: Y015
+    _WhichOneofReturnType__seconds_per_step: _TypeAlias = _typing.Literal["seconds_per_step"]  # noqa: Y015
+    _WhichOneofArgType__seconds_per_step: _TypeAlias = _typing.Literal["_seconds_per_step", b"_seconds_per_step"]  # noqa: Y015
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__loss) -> _WhichOneofReturnType__loss | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__seconds_per_step) -> _WhichOneofReturnType__seconds_per_step | None: ...
 
 Global___TrainingJob: _TypeAlias = TrainingJob  # noqa: Y015
 
 @_typing.final
+class TrainingSettings(_message.Message):
+    """TrainingSettings says how to train. 0 or empty stands for the profile's own value."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    RANK_FIELD_NUMBER: _builtins.int
+    STEPS_FIELD_NUMBER: _builtins.int
+    LEARNING_RATE_FIELD_NUMBER: _builtins.int
+    RESOLUTION_FIELD_NUMBER: _builtins.int
+    SEED_FIELD_NUMBER: _builtins.int
+    CHECKPOINT_EVERY_FIELD_NUMBER: _builtins.int
+    OVERRIDES_FIELD_NUMBER: _builtins.int
+    rank: _builtins.int
+    """Rank of the LoRA."""
+    steps: _builtins.int
+    """Steps in all; by the number of photos when 0."""
+    learning_rate: _builtins.float
+    """Highest learning rate of the schedule."""
+    resolution: _builtins.int
+    """Side of a square picture of the size trained at, in pixels, a multiple of 16; other shapes have about the same area."""
+    seed: _builtins.int
+    """Seed of data order, noise and samples."""
+    checkpoint_every: _builtins.int
+    """Steps from one checkpoint to the next."""
+    @_builtins.property
+    def overrides(self) -> _struct_pb2.Struct:
+        """Everything else about a run, by the names of the profile's file of training settings, for example
+        {"dataset": {"policy": {"blurred": "warn"}}}. What has a field above can't be here too.
+        """
+
+    def __init__(
+        self,
+        *,
+        rank: _builtins.int = ...,
+        steps: _builtins.int = ...,
+        learning_rate: _builtins.float = ...,
+        resolution: _builtins.int = ...,
+        seed: _builtins.int = ...,
+        checkpoint_every: _builtins.int = ...,
+        overrides: _struct_pb2.Struct | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["overrides", b"overrides"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["checkpoint_every", b"checkpoint_every", "learning_rate", b"learning_rate", "overrides", b"overrides", "rank", b"rank", "resolution", b"resolution", "seed", b"seed", "steps", b"steps"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___TrainingSettings: _TypeAlias = TrainingSettings  # noqa: Y015
+
+@_typing.final
+class JobError(_message.Message):
+    """JobError says why a job failed."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    REASON_FIELD_NUMBER: _builtins.int
+    MESSAGE_FIELD_NUMBER: _builtins.int
+    FIELD_FIELD_NUMBER: _builtins.int
+    reason: _builtins.str
+    """The reason for programs, as in ErrorInfo."""
+    message: _builtins.str
+    """The same for a person."""
+    field: _builtins.str
+    """Field of the request that is at fault; empty when none is."""
+    def __init__(
+        self,
+        *,
+        reason: _builtins.str = ...,
+        message: _builtins.str = ...,
+        field: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["field", b"field", "message", b"message", "reason", b"reason"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___JobError: _TypeAlias = JobError  # noqa: Y015
+
+@_typing.final
+class DatasetFinding(_message.Message):
+    """DatasetFinding is something that is wrong with a photo."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    REASON_FIELD_NUMBER: _builtins.int
+    REJECTS_FIELD_NUMBER: _builtins.int
+    DETAIL_FIELD_NUMBER: _builtins.int
+    reason: _builtins.str
+    """What, for example "blurred" or "duplicate"."""
+    rejects: _builtins.bool
+    """Whether the photo is left out because of it; else it is only told."""
+    detail: _builtins.str
+    """The same for a person, with the measure and the limit."""
+    def __init__(
+        self,
+        *,
+        reason: _builtins.str = ...,
+        rejects: _builtins.bool = ...,
+        detail: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["detail", b"detail", "reason", b"reason", "rejects", b"rejects"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___DatasetFinding: _TypeAlias = DatasetFinding  # noqa: Y015
+
+@_typing.final
+class DatasetImage(_message.Message):
+    """DatasetImage tells what became of one photo."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    IMAGE_INDEX_FIELD_NUMBER: _builtins.int
+    USED_FIELD_NUMBER: _builtins.int
+    FINDINGS_FIELD_NUMBER: _builtins.int
+    HELD_OUT_FIELD_NUMBER: _builtins.int
+    CAPTION_FIELD_NUMBER: _builtins.int
+    CROPS_FIELD_NUMBER: _builtins.int
+    THUMBNAIL_FIELD_NUMBER: _builtins.int
+    image_index: _builtins.int
+    """Which photo, from 0: those of images first, then image_urls, then the archive's in the order of their names."""
+    used: _builtins.bool
+    """Whether it is used."""
+    held_out: _builtins.bool
+    """Whether it is kept out of the training, to score against."""
+    caption: _builtins.str
+    """What the picture is described as."""
+    thumbnail: _builtins.bytes
+    """A small JPEG of it; empty when it could not be read or when the answer is a list."""
+    @_builtins.property
+    def findings(self) -> _containers.RepeatedCompositeFieldContainer[Global___DatasetFinding]:
+        """What is wrong with it."""
+
+    @_builtins.property
+    def crops(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """The crops that are trained on, for example "head 512×640"."""
+
+    def __init__(
+        self,
+        *,
+        image_index: _builtins.int = ...,
+        used: _builtins.bool = ...,
+        findings: _abc.Iterable[Global___DatasetFinding] | None = ...,
+        held_out: _builtins.bool = ...,
+        caption: _builtins.str = ...,
+        crops: _abc.Iterable[_builtins.str] | None = ...,
+        thumbnail: _builtins.bytes = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["caption", b"caption", "crops", b"crops", "findings", b"findings", "held_out", b"held_out", "image_index", b"image_index", "thumbnail", b"thumbnail", "used", b"used"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___DatasetImage: _TypeAlias = DatasetImage  # noqa: Y015
+
+@_typing.final
+class TrainingSample(_message.Message):
+    """TrainingSample is a picture that was drawn with a checkpoint."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    STEP_FIELD_NUMBER: _builtins.int
+    PROMPT_FIELD_NUMBER: _builtins.int
+    ARTIFACT_URI_FIELD_NUMBER: _builtins.int
+    SEED_FIELD_NUMBER: _builtins.int
+    FACES_FIELD_NUMBER: _builtins.int
+    IDENTITY_FIELD_NUMBER: _builtins.int
+    step: _builtins.int
+    """Step of the checkpoint."""
+    prompt: _builtins.str
+    """What was drawn."""
+    artifact_uri: _builtins.str
+    """Where it is kept in the artifact store."""
+    seed: _builtins.int
+    """The seed that draws it again."""
+    faces: _builtins.int
+    """How many faces it shows."""
+    identity: _builtins.float
+    """Mean cosine of its face to the references, −1 to 1; 0 unless it shows exactly one."""
+    def __init__(
+        self,
+        *,
+        step: _builtins.int = ...,
+        prompt: _builtins.str = ...,
+        artifact_uri: _builtins.str = ...,
+        seed: _builtins.int = ...,
+        faces: _builtins.int = ...,
+        identity: _builtins.float = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["artifact_uri", b"artifact_uri", "faces", b"faces", "identity", b"identity", "prompt", b"prompt", "seed", b"seed", "step", b"step"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___TrainingSample: _TypeAlias = TrainingSample  # noqa: Y015
+
+@_typing.final
+class RankedCheckpoint(_message.Message):
+    """RankedCheckpoint is a checkpoint with its scores."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    STEP_FIELD_NUMBER: _builtins.int
+    SCORE_FIELD_NUMBER: _builtins.int
+    IDENTITY_FIELD_NUMBER: _builtins.int
+    ADHERENCE_FIELD_NUMBER: _builtins.int
+    COPIES_FIELD_NUMBER: _builtins.int
+    ONE_FACE_FIELD_NUMBER: _builtins.int
+    step: _builtins.int
+    """Its step."""
+    score: _builtins.float
+    """What it is ranked by; higher is better."""
+    identity: _builtins.float
+    """Mean cosine of the drawn faces to held-out photos, −1 to 1."""
+    adherence: _builtins.float
+    """How well its pictures show their prompts' scenes, 0 to 1; 0.5 is chance."""
+    copies: _builtins.float
+    """Share of its pictures that are copies of photos, 0 to 1."""
+    one_face: _builtins.float
+    """Share of its pictures with exactly one face, 0 to 1."""
+    def __init__(
+        self,
+        *,
+        step: _builtins.int = ...,
+        score: _builtins.float = ...,
+        identity: _builtins.float = ...,
+        adherence: _builtins.float = ...,
+        copies: _builtins.float = ...,
+        one_face: _builtins.float = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["adherence", b"adherence", "copies", b"copies", "identity", b"identity", "one_face", b"one_face", "score", b"score", "step", b"step"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___RankedCheckpoint: _TypeAlias = RankedCheckpoint  # noqa: Y015
+
+@_typing.final
+class PublishedLora(_message.Message):
+    """PublishedLora is what came out."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    LORA_ID_FIELD_NUMBER: _builtins.int
+    VERSION_FIELD_NUMBER: _builtins.int
+    SHA256_FIELD_NUMBER: _builtins.int
+    SIZE_BYTES_FIELD_NUMBER: _builtins.int
+    STEP_FIELD_NUMBER: _builtins.int
+    lora_id: _builtins.str
+    """Name in the LoRA registry."""
+    version: _builtins.int
+    """Version in the registry."""
+    sha256: _builtins.str
+    """SHA-256 of the file, 64 lower-case hexadecimal digits."""
+    size_bytes: _builtins.int
+    """Size of the file in bytes."""
+    step: _builtins.int
+    """Step of the checkpoint that it is."""
+    def __init__(
+        self,
+        *,
+        lora_id: _builtins.str = ...,
+        version: _builtins.int = ...,
+        sha256: _builtins.str = ...,
+        size_bytes: _builtins.int = ...,
+        step: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["lora_id", b"lora_id", "sha256", b"sha256", "size_bytes", b"size_bytes", "step", b"step", "version", b"version"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___PublishedLora: _TypeAlias = PublishedLora  # noqa: Y015
+
+@_typing.final
+class UploadTrainingImageRequest(_message.Message):
+    """UploadTrainingImageRequest hands in a photo."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    DATA_FIELD_NUMBER: _builtins.int
+    data: _builtins.bytes
+    """The encoded file, at most 20 MiB."""
+    def __init__(
+        self,
+        *,
+        data: _builtins.bytes = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["data", b"data"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___UploadTrainingImageRequest: _TypeAlias = UploadTrainingImageRequest  # noqa: Y015
+
+@_typing.final
+class UploadTrainingImageResponse(_message.Message):
+    """UploadTrainingImageResponse says where the photo is."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ARTIFACT_URI_FIELD_NUMBER: _builtins.int
+    artifact_uri: _builtins.str
+    """Its URI, for images of CreateTrainingJob. It is kept for a day, or until a job has taken it."""
+    def __init__(
+        self,
+        *,
+        artifact_uri: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["artifact_uri", b"artifact_uri"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___UploadTrainingImageResponse: _TypeAlias = UploadTrainingImageResponse  # noqa: Y015
+
+@_typing.final
 class CreateTrainingJobRequest(_message.Message):
-    """CreateTrainingJobRequest describes a job."""
+    """CreateTrainingJobRequest describes a job. Its photos may come in several ways at once; there must be 4 to 100 of them."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -126,15 +609,48 @@ class CreateTrainingJobRequest(_message.Message):
     CHARACTER_ID_FIELD_NUMBER: _builtins.int
     TRIGGER_WORD_FIELD_NUMBER: _builtins.int
     IMAGES_FIELD_NUMBER: _builtins.int
+    IMAGE_URLS_FIELD_NUMBER: _builtins.int
+    ARCHIVE_FIELD_NUMBER: _builtins.int
+    CAPTIONS_FIELD_NUMBER: _builtins.int
+    CLASS_WORD_FIELD_NUMBER: _builtins.int
+    SETTINGS_FIELD_NUMBER: _builtins.int
+    WEBHOOK_URL_FIELD_NUMBER: _builtins.int
+    WEBHOOK_SECRET_FIELD_NUMBER: _builtins.int
     job_id: _builtins.str
-    """Name of the job; a repeated name with the same body answers with the same job."""
+    """Name of the job; one is made when it is empty. A repeated name with the same body answers with the same job, with
+    another body it is a conflict.
+    """
     character_id: _builtins.str
     """Name of the character."""
     trigger_word: _builtins.str
-    """The word that will call the character."""
+    """The word that will call the character; without braces and control characters."""
+    archive: _builtins.bytes
+    """Photos, as a zip file of at most 60 MiB. A text file beside a photo, of the same name but for its ending .txt, is
+    the photo's caption.
+    """
+    class_word: _builtins.str
+    """What the character is, beside the trigger word; the profile's own, "person", when empty."""
+    webhook_url: _builtins.str
+    """Where events are sent by POST; nowhere when empty."""
+    webhook_secret: _builtins.str
+    """Key that signs them, "whsec_" and 24 to 64 bytes in base64; the deployment's own when empty. It is never answered."""
     @_builtins.property
     def images(self) -> _containers.RepeatedCompositeFieldContainer[_image_pb2.ImageInput]:
-        """The photos."""
+        """Photos, as files or as artifact URIs."""
+
+    @_builtins.property
+    def image_urls(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Photos, as URLs that the trainer fetches."""
+
+    @_builtins.property
+    def captions(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """What each photo of images and image_urls shows, in their order: all that shall stay changeable. An empty one is made
+        from the trigger and class word.
+        """
+
+    @_builtins.property
+    def settings(self) -> Global___TrainingSettings:
+        """How to train."""
 
     def __init__(
         self,
@@ -143,10 +659,17 @@ class CreateTrainingJobRequest(_message.Message):
         character_id: _builtins.str = ...,
         trigger_word: _builtins.str = ...,
         images: _abc.Iterable[_image_pb2.ImageInput] | None = ...,
+        image_urls: _abc.Iterable[_builtins.str] | None = ...,
+        archive: _builtins.bytes = ...,
+        captions: _abc.Iterable[_builtins.str] | None = ...,
+        class_word: _builtins.str = ...,
+        settings: Global___TrainingSettings | None = ...,
+        webhook_url: _builtins.str = ...,
+        webhook_secret: _builtins.str = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["settings", b"settings"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["character_id", b"character_id", "images", b"images", "job_id", b"job_id", "trigger_word", b"trigger_word"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["archive", b"archive", "captions", b"captions", "character_id", b"character_id", "class_word", b"class_word", "image_urls", b"image_urls", "images", b"images", "job_id", b"job_id", "settings", b"settings", "trigger_word", b"trigger_word", "webhook_secret", b"webhook_secret", "webhook_url", b"webhook_url"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -175,6 +698,90 @@ class CreateTrainingJobResponse(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___CreateTrainingJobResponse: _TypeAlias = CreateTrainingJobResponse  # noqa: Y015
+
+@_typing.final
+class DryRunTrainingRequest(_message.Message):
+    """DryRunTrainingRequest names what would be trained."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    JOB_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def job(self) -> Global___CreateTrainingJobRequest:
+        """The job as it would be created; its job_id and webhook are checked and left alone."""
+
+    def __init__(
+        self,
+        *,
+        job: Global___CreateTrainingJobRequest | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["job", b"job"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["job", b"job"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___DryRunTrainingRequest: _TypeAlias = DryRunTrainingRequest  # noqa: Y015
+
+@_typing.final
+class DryRunTrainingResponse(_message.Message):
+    """DryRunTrainingResponse tells what the job would be."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    DATASET_FIELD_NUMBER: _builtins.int
+    TRAINABLE_FIELD_NUMBER: _builtins.int
+    ERROR_FIELD_NUMBER: _builtins.int
+    TOTAL_STEPS_FIELD_NUMBER: _builtins.int
+    DURATION_FIELD_NUMBER: _builtins.int
+    COST_FIELD_NUMBER: _builtins.int
+    CURRENCY_FIELD_NUMBER: _builtins.int
+    WARNINGS_FIELD_NUMBER: _builtins.int
+    trainable: _builtins.bool
+    """Whether a job with these photos would train."""
+    total_steps: _builtins.int
+    """Steps in all."""
+    cost: _builtins.float
+    """What that costs by the deployment's price of an hour; unset when it has none, or the time is not known."""
+    currency: _builtins.str
+    """Currency of the cost, for example "EUR"."""
+    @_builtins.property
+    def dataset(self) -> _containers.RepeatedCompositeFieldContainer[Global___DatasetImage]:
+        """What would become of each photo."""
+
+    @_builtins.property
+    def error(self) -> Global___JobError:
+        """Why not; unset when it would."""
+
+    @_builtins.property
+    def duration(self) -> _duration_pb2.Duration:
+        """How long it should take, waiting not counted; unset when no job has been trained here yet."""
+
+    @_builtins.property
+    def warnings(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """What is worth knowing about the photos, for a person."""
+
+    def __init__(
+        self,
+        *,
+        dataset: _abc.Iterable[Global___DatasetImage] | None = ...,
+        trainable: _builtins.bool = ...,
+        error: Global___JobError | None = ...,
+        total_steps: _builtins.int = ...,
+        duration: _duration_pb2.Duration | None = ...,
+        cost: _builtins.float | None = ...,
+        currency: _builtins.str = ...,
+        warnings: _abc.Iterable[_builtins.str] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_cost", b"_cost", "cost", b"cost", "duration", b"duration", "error", b"error"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_cost", b"_cost", "cost", b"cost", "currency", b"currency", "dataset", b"dataset", "duration", b"duration", "error", b"error", "total_steps", b"total_steps", "trainable", b"trainable", "warnings", b"warnings"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__cost: _TypeAlias = _typing.Literal["cost"]  # noqa: Y015
+    _WhichOneofArgType__cost: _TypeAlias = _typing.Literal["_cost", b"_cost"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__cost) -> _WhichOneofReturnType__cost | None: ...
+
+Global___DryRunTrainingResponse: _TypeAlias = DryRunTrainingResponse  # noqa: Y015
 
 @_typing.final
 class GetTrainingJobRequest(_message.Message):
@@ -223,6 +830,254 @@ class GetTrainingJobResponse(_message.Message):
 Global___GetTrainingJobResponse: _TypeAlias = GetTrainingJobResponse  # noqa: Y015
 
 @_typing.final
+class ListTrainingJobsRequest(_message.Message):
+    """ListTrainingJobsRequest asks for a page of jobs."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PAGE_SIZE_FIELD_NUMBER: _builtins.int
+    PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    CHARACTER_ID_FIELD_NUMBER: _builtins.int
+    page_size: _builtins.int
+    """Most jobs a page, 1–1,000; 100 when 0."""
+    page_token: _builtins.str
+    """Token of the page, from the answer before."""
+    character_id: _builtins.str
+    """Only jobs of this character; all when empty."""
+    def __init__(
+        self,
+        *,
+        page_size: _builtins.int = ...,
+        page_token: _builtins.str = ...,
+        character_id: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["character_id", b"character_id", "page_size", b"page_size", "page_token", b"page_token"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListTrainingJobsRequest: _TypeAlias = ListTrainingJobsRequest  # noqa: Y015
+
+@_typing.final
+class ListTrainingJobsResponse(_message.Message):
+    """ListTrainingJobsResponse is a page of jobs."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    JOBS_FIELD_NUMBER: _builtins.int
+    NEXT_PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    next_page_token: _builtins.str
+    """Token of the next page, empty on the last."""
+    @_builtins.property
+    def jobs(self) -> _containers.RepeatedCompositeFieldContainer[Global___TrainingJob]:
+        """The jobs, the newest first, without their datasets."""
+
+    def __init__(
+        self,
+        *,
+        jobs: _abc.Iterable[Global___TrainingJob] | None = ...,
+        next_page_token: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["jobs", b"jobs", "next_page_token", b"next_page_token"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListTrainingJobsResponse: _TypeAlias = ListTrainingJobsResponse  # noqa: Y015
+
+@_typing.final
+class WatchTrainingJobRequest(_message.Message):
+    """WatchTrainingJobRequest names a job to watch."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    JOB_ID_FIELD_NUMBER: _builtins.int
+    AFTER_SEQUENCE_FIELD_NUMBER: _builtins.int
+    job_id: _builtins.str
+    """Name of the job."""
+    after_sequence: _builtins.int
+    """Only events after this one; all when 0."""
+    def __init__(
+        self,
+        *,
+        job_id: _builtins.str = ...,
+        after_sequence: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["after_sequence", b"after_sequence", "job_id", b"job_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___WatchTrainingJobRequest: _TypeAlias = WatchTrainingJobRequest  # noqa: Y015
+
+@_typing.final
+class WatchTrainingJobResponse(_message.Message):
+    """WatchTrainingJobResponse is one event."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    EVENT_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def event(self) -> Global___TrainingEvent:
+        """The event."""
+
+    def __init__(
+        self,
+        *,
+        event: Global___TrainingEvent | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["event", b"event"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["event", b"event"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___WatchTrainingJobResponse: _TypeAlias = WatchTrainingJobResponse  # noqa: Y015
+
+@_typing.final
+class TrainingEvent(_message.Message):
+    """TrainingEvent is something that happened to a job. The same is sent to its webhook."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    class _Type:
+        ValueType = _typing.NewType("ValueType", _builtins.int)
+        V: _TypeAlias = ValueType  # noqa: Y015
+
+    class _TypeEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[TrainingEvent._Type.ValueType], _builtins.type):
+        DESCRIPTOR: _descriptor.EnumDescriptor
+        TYPE_UNSPECIFIED: TrainingEvent._Type.ValueType  # 0
+        """Not known."""
+        TYPE_STATE_CHANGED: TrainingEvent._Type.ValueType  # 1
+        """The job has another state."""
+        TYPE_PROGRESS: TrainingEvent._Type.ValueType  # 2
+        """Steps were done. Told at a bounded rate: not of each step."""
+        TYPE_CHECKPOINT: TrainingEvent._Type.ValueType  # 3
+        """A checkpoint was written."""
+        TYPE_SCORED: TrainingEvent._Type.ValueType  # 4
+        """A checkpoint was drawn with and scored."""
+        TYPE_INTERRUPTED: TrainingEvent._Type.ValueType  # 5
+        """An attempt was lost; the job waits for the next one."""
+        TYPE_WARNING: TrainingEvent._Type.ValueType  # 6
+        """The run goes on otherwise than asked; `message` says how."""
+
+    class Type(_Type, metaclass=_TypeEnumTypeWrapper):
+        """What happened."""
+
+    TYPE_UNSPECIFIED: TrainingEvent.Type.ValueType  # 0
+    """Not known."""
+    TYPE_STATE_CHANGED: TrainingEvent.Type.ValueType  # 1
+    """The job has another state."""
+    TYPE_PROGRESS: TrainingEvent.Type.ValueType  # 2
+    """Steps were done. Told at a bounded rate: not of each step."""
+    TYPE_CHECKPOINT: TrainingEvent.Type.ValueType  # 3
+    """A checkpoint was written."""
+    TYPE_SCORED: TrainingEvent.Type.ValueType  # 4
+    """A checkpoint was drawn with and scored."""
+    TYPE_INTERRUPTED: TrainingEvent.Type.ValueType  # 5
+    """An attempt was lost; the job waits for the next one."""
+    TYPE_WARNING: TrainingEvent.Type.ValueType  # 6
+    """The run goes on otherwise than asked; `message` says how."""
+
+    SEQUENCE_FIELD_NUMBER: _builtins.int
+    TYPE_FIELD_NUMBER: _builtins.int
+    TIME_FIELD_NUMBER: _builtins.int
+    STATE_FIELD_NUMBER: _builtins.int
+    STEP_FIELD_NUMBER: _builtins.int
+    TOTAL_STEPS_FIELD_NUMBER: _builtins.int
+    LOSS_FIELD_NUMBER: _builtins.int
+    SECONDS_PER_STEP_FIELD_NUMBER: _builtins.int
+    REMAINING_FIELD_NUMBER: _builtins.int
+    SAMPLES_FIELD_NUMBER: _builtins.int
+    ERROR_FIELD_NUMBER: _builtins.int
+    LORA_FIELD_NUMBER: _builtins.int
+    MESSAGE_FIELD_NUMBER: _builtins.int
+    STAGE_DONE_FIELD_NUMBER: _builtins.int
+    STAGE_TOTAL_FIELD_NUMBER: _builtins.int
+    CHECKPOINT_FIELD_NUMBER: _builtins.int
+    sequence: _builtins.int
+    """Number of the event within its job, from 1, without gaps."""
+    type: Global___TrainingEvent.Type.ValueType
+    """What happened."""
+    state: Global___TrainingJob.State.ValueType
+    """State of the job after it."""
+    step: _builtins.int
+    """Steps done."""
+    total_steps: _builtins.int
+    """Steps in all; 0 until it is known."""
+    loss: _builtins.float
+    """Loss of the last step; unset before the first."""
+    seconds_per_step: _builtins.float
+    """Seconds of a step, lately; unset before the first."""
+    message: _builtins.str
+    """What happened, for a person, of TYPE_WARNING."""
+    stage_done: _builtins.int
+    """Items done of the state's work, where it counts them."""
+    stage_total: _builtins.int
+    """Items in all."""
+    @_builtins.property
+    def time(self) -> _timestamp_pb2.Timestamp:
+        """When."""
+
+    @_builtins.property
+    def remaining(self) -> _duration_pb2.Duration:
+        """How long training should still take; unset when that is not known."""
+
+    @_builtins.property
+    def samples(self) -> _containers.RepeatedCompositeFieldContainer[Global___TrainingSample]:
+        """The pictures, of TYPE_SCORED."""
+
+    @_builtins.property
+    def error(self) -> Global___JobError:
+        """Why the job failed or the attempt was lost."""
+
+    @_builtins.property
+    def lora(self) -> Global___PublishedLora:
+        """What was published, of STATE_SUCCEEDED."""
+
+    @_builtins.property
+    def checkpoint(self) -> Global___RankedCheckpoint:
+        """The checkpoint that was scored, of TYPE_SCORED."""
+
+    def __init__(
+        self,
+        *,
+        sequence: _builtins.int = ...,
+        type: Global___TrainingEvent.Type.ValueType = ...,
+        time: _timestamp_pb2.Timestamp | None = ...,
+        state: Global___TrainingJob.State.ValueType = ...,
+        step: _builtins.int = ...,
+        total_steps: _builtins.int = ...,
+        loss: _builtins.float | None = ...,
+        seconds_per_step: _builtins.float | None = ...,
+        remaining: _duration_pb2.Duration | None = ...,
+        samples: _abc.Iterable[Global___TrainingSample] | None = ...,
+        error: Global___JobError | None = ...,
+        lora: Global___PublishedLora | None = ...,
+        message: _builtins.str = ...,
+        stage_done: _builtins.int = ...,
+        stage_total: _builtins.int = ...,
+        checkpoint: Global___RankedCheckpoint | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_loss", b"_loss", "_seconds_per_step", b"_seconds_per_step", "checkpoint", b"checkpoint", "error", b"error", "lora", b"lora", "loss", b"loss", "remaining", b"remaining", "seconds_per_step", b"seconds_per_step", "time", b"time"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_loss", b"_loss", "_seconds_per_step", b"_seconds_per_step", "checkpoint", b"checkpoint", "error", b"error", "lora", b"lora", "loss", b"loss", "message", b"message", "remaining", b"remaining", "samples", b"samples", "seconds_per_step", b"seconds_per_step", "sequence", b"sequence", "stage_done", b"stage_done", "stage_total", b"stage_total", "state", b"state", "step", b"step", "time", b"time", "total_steps", b"total_steps", "type", b"type"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__loss: _TypeAlias = _typing.Literal["loss"]  # noqa: Y015
+    _WhichOneofArgType__loss: _TypeAlias = _typing.Literal["_loss", b"_loss"]  # noqa: Y015
+    _WhichOneofReturnType__seconds_per_step: _TypeAlias = _typing.Literal["seconds_per_step"]  # noqa: Y015
+    _WhichOneofArgType__seconds_per_step: _TypeAlias = _typing.Literal["_seconds_per_step", b"_seconds_per_step"]  # noqa: Y015
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__loss) -> _WhichOneofReturnType__loss | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__seconds_per_step) -> _WhichOneofReturnType__seconds_per_step | None: ...
+
+Global___TrainingEvent: _TypeAlias = TrainingEvent  # noqa: Y015
+
+@_typing.final
 class CancelTrainingJobRequest(_message.Message):
     """CancelTrainingJobRequest names a job."""
 
@@ -267,3 +1122,46 @@ class CancelTrainingJobResponse(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___CancelTrainingJobResponse: _TypeAlias = CancelTrainingJobResponse  # noqa: Y015
+
+@_typing.final
+class DeleteTrainingJobRequest(_message.Message):
+    """DeleteTrainingJobRequest names a job."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    JOB_ID_FIELD_NUMBER: _builtins.int
+    DELETE_LORA_FIELD_NUMBER: _builtins.int
+    job_id: _builtins.str
+    """Name of the job."""
+    delete_lora: _builtins.bool
+    """Whether the LoRA version that it published is removed too."""
+    def __init__(
+        self,
+        *,
+        job_id: _builtins.str = ...,
+        delete_lora: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["delete_lora", b"delete_lora", "job_id", b"job_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___DeleteTrainingJobRequest: _TypeAlias = DeleteTrainingJobRequest  # noqa: Y015
+
+@_typing.final
+class DeleteTrainingJobResponse(_message.Message):
+    """DeleteTrainingJobResponse says that it is done."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    def __init__(
+        self,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___DeleteTrainingJobResponse: _TypeAlias = DeleteTrainingJobResponse  # noqa: Y015

@@ -26,7 +26,7 @@ if _version_not_supported:
 
 
 class TrainerServiceStub:
-    """TrainerService trains LoRAs from photos of a character, as long-running jobs. A draft: no server speaks it yet.
+    """TrainerService trains LoRAs from photos of a character, as long-running jobs. Jobs belong to the tenant of the call.
     """
 
     def __init__(self, channel):
@@ -35,29 +35,68 @@ class TrainerServiceStub:
         Args:
             channel: A grpc.Channel.
         """
+        self.UploadTrainingImage = channel.unary_unary(
+                '/likeness.trainer.v1.TrainerService/UploadTrainingImage',
+                request_serializer=likeness_dot_trainer_dot_v1_dot_trainer__service__pb2.UploadTrainingImageRequest.SerializeToString,
+                response_deserializer=likeness_dot_trainer_dot_v1_dot_trainer__service__pb2.UploadTrainingImageResponse.FromString,
+                _registered_method=True)
         self.CreateTrainingJob = channel.unary_unary(
                 '/likeness.trainer.v1.TrainerService/CreateTrainingJob',
                 request_serializer=likeness_dot_trainer_dot_v1_dot_trainer__service__pb2.CreateTrainingJobRequest.SerializeToString,
                 response_deserializer=likeness_dot_trainer_dot_v1_dot_trainer__service__pb2.CreateTrainingJobResponse.FromString,
+                _registered_method=True)
+        self.DryRunTraining = channel.unary_unary(
+                '/likeness.trainer.v1.TrainerService/DryRunTraining',
+                request_serializer=likeness_dot_trainer_dot_v1_dot_trainer__service__pb2.DryRunTrainingRequest.SerializeToString,
+                response_deserializer=likeness_dot_trainer_dot_v1_dot_trainer__service__pb2.DryRunTrainingResponse.FromString,
                 _registered_method=True)
         self.GetTrainingJob = channel.unary_unary(
                 '/likeness.trainer.v1.TrainerService/GetTrainingJob',
                 request_serializer=likeness_dot_trainer_dot_v1_dot_trainer__service__pb2.GetTrainingJobRequest.SerializeToString,
                 response_deserializer=likeness_dot_trainer_dot_v1_dot_trainer__service__pb2.GetTrainingJobResponse.FromString,
                 _registered_method=True)
+        self.ListTrainingJobs = channel.unary_unary(
+                '/likeness.trainer.v1.TrainerService/ListTrainingJobs',
+                request_serializer=likeness_dot_trainer_dot_v1_dot_trainer__service__pb2.ListTrainingJobsRequest.SerializeToString,
+                response_deserializer=likeness_dot_trainer_dot_v1_dot_trainer__service__pb2.ListTrainingJobsResponse.FromString,
+                _registered_method=True)
+        self.WatchTrainingJob = channel.unary_stream(
+                '/likeness.trainer.v1.TrainerService/WatchTrainingJob',
+                request_serializer=likeness_dot_trainer_dot_v1_dot_trainer__service__pb2.WatchTrainingJobRequest.SerializeToString,
+                response_deserializer=likeness_dot_trainer_dot_v1_dot_trainer__service__pb2.WatchTrainingJobResponse.FromString,
+                _registered_method=True)
         self.CancelTrainingJob = channel.unary_unary(
                 '/likeness.trainer.v1.TrainerService/CancelTrainingJob',
                 request_serializer=likeness_dot_trainer_dot_v1_dot_trainer__service__pb2.CancelTrainingJobRequest.SerializeToString,
                 response_deserializer=likeness_dot_trainer_dot_v1_dot_trainer__service__pb2.CancelTrainingJobResponse.FromString,
                 _registered_method=True)
+        self.DeleteTrainingJob = channel.unary_unary(
+                '/likeness.trainer.v1.TrainerService/DeleteTrainingJob',
+                request_serializer=likeness_dot_trainer_dot_v1_dot_trainer__service__pb2.DeleteTrainingJobRequest.SerializeToString,
+                response_deserializer=likeness_dot_trainer_dot_v1_dot_trainer__service__pb2.DeleteTrainingJobResponse.FromString,
+                _registered_method=True)
 
 
 class TrainerServiceServicer:
-    """TrainerService trains LoRAs from photos of a character, as long-running jobs. A draft: no server speaks it yet.
+    """TrainerService trains LoRAs from photos of a character, as long-running jobs. Jobs belong to the tenant of the call.
     """
 
+    def UploadTrainingImage(self, request, context):
+        """UploadTrainingImage keeps one photo for a job that is still to be created: many photos do not fit into one message.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def CreateTrainingJob(self, request, context):
-        """CreateTrainingJob checks the request and queues a job.
+        """CreateTrainingJob checks the request, keeps the photos and queues a job.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def DryRunTraining(self, request, context):
+        """DryRunTraining looks at the photos as a job would, and tells steps, time and cost without training.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -70,8 +109,29 @@ class TrainerServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def ListTrainingJobs(self, request, context):
+        """ListTrainingJobs lists jobs, the newest first.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def WatchTrainingJob(self, request, context):
+        """WatchTrainingJob streams the events of a job, also those before the call, until the job has ended.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def CancelTrainingJob(self, request, context):
-        """CancelTrainingJob stops a job and keeps its last checkpoint.
+        """CancelTrainingJob stops a job at its next step and keeps its last checkpoint. An ended job stays as it is.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def DeleteTrainingJob(self, request, context):
+        """DeleteTrainingJob removes an ended job with its photos, caches, checkpoints, samples and events.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -80,20 +140,45 @@ class TrainerServiceServicer:
 
 def add_TrainerServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
+            'UploadTrainingImage': grpc.unary_unary_rpc_method_handler(
+                    servicer.UploadTrainingImage,
+                    request_deserializer=likeness_dot_trainer_dot_v1_dot_trainer__service__pb2.UploadTrainingImageRequest.FromString,
+                    response_serializer=likeness_dot_trainer_dot_v1_dot_trainer__service__pb2.UploadTrainingImageResponse.SerializeToString,
+            ),
             'CreateTrainingJob': grpc.unary_unary_rpc_method_handler(
                     servicer.CreateTrainingJob,
                     request_deserializer=likeness_dot_trainer_dot_v1_dot_trainer__service__pb2.CreateTrainingJobRequest.FromString,
                     response_serializer=likeness_dot_trainer_dot_v1_dot_trainer__service__pb2.CreateTrainingJobResponse.SerializeToString,
+            ),
+            'DryRunTraining': grpc.unary_unary_rpc_method_handler(
+                    servicer.DryRunTraining,
+                    request_deserializer=likeness_dot_trainer_dot_v1_dot_trainer__service__pb2.DryRunTrainingRequest.FromString,
+                    response_serializer=likeness_dot_trainer_dot_v1_dot_trainer__service__pb2.DryRunTrainingResponse.SerializeToString,
             ),
             'GetTrainingJob': grpc.unary_unary_rpc_method_handler(
                     servicer.GetTrainingJob,
                     request_deserializer=likeness_dot_trainer_dot_v1_dot_trainer__service__pb2.GetTrainingJobRequest.FromString,
                     response_serializer=likeness_dot_trainer_dot_v1_dot_trainer__service__pb2.GetTrainingJobResponse.SerializeToString,
             ),
+            'ListTrainingJobs': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListTrainingJobs,
+                    request_deserializer=likeness_dot_trainer_dot_v1_dot_trainer__service__pb2.ListTrainingJobsRequest.FromString,
+                    response_serializer=likeness_dot_trainer_dot_v1_dot_trainer__service__pb2.ListTrainingJobsResponse.SerializeToString,
+            ),
+            'WatchTrainingJob': grpc.unary_stream_rpc_method_handler(
+                    servicer.WatchTrainingJob,
+                    request_deserializer=likeness_dot_trainer_dot_v1_dot_trainer__service__pb2.WatchTrainingJobRequest.FromString,
+                    response_serializer=likeness_dot_trainer_dot_v1_dot_trainer__service__pb2.WatchTrainingJobResponse.SerializeToString,
+            ),
             'CancelTrainingJob': grpc.unary_unary_rpc_method_handler(
                     servicer.CancelTrainingJob,
                     request_deserializer=likeness_dot_trainer_dot_v1_dot_trainer__service__pb2.CancelTrainingJobRequest.FromString,
                     response_serializer=likeness_dot_trainer_dot_v1_dot_trainer__service__pb2.CancelTrainingJobResponse.SerializeToString,
+            ),
+            'DeleteTrainingJob': grpc.unary_unary_rpc_method_handler(
+                    servicer.DeleteTrainingJob,
+                    request_deserializer=likeness_dot_trainer_dot_v1_dot_trainer__service__pb2.DeleteTrainingJobRequest.FromString,
+                    response_serializer=likeness_dot_trainer_dot_v1_dot_trainer__service__pb2.DeleteTrainingJobResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -104,8 +189,35 @@ def add_TrainerServiceServicer_to_server(servicer, server):
 
  # This class is part of an EXPERIMENTAL API.
 class TrainerService:
-    """TrainerService trains LoRAs from photos of a character, as long-running jobs. A draft: no server speaks it yet.
+    """TrainerService trains LoRAs from photos of a character, as long-running jobs. Jobs belong to the tenant of the call.
     """
+
+    @staticmethod
+    def UploadTrainingImage(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/likeness.trainer.v1.TrainerService/UploadTrainingImage',
+            likeness_dot_trainer_dot_v1_dot_trainer__service__pb2.UploadTrainingImageRequest.SerializeToString,
+            likeness_dot_trainer_dot_v1_dot_trainer__service__pb2.UploadTrainingImageResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
 
     @staticmethod
     def CreateTrainingJob(request,
@@ -124,6 +236,33 @@ class TrainerService:
             '/likeness.trainer.v1.TrainerService/CreateTrainingJob',
             likeness_dot_trainer_dot_v1_dot_trainer__service__pb2.CreateTrainingJobRequest.SerializeToString,
             likeness_dot_trainer_dot_v1_dot_trainer__service__pb2.CreateTrainingJobResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def DryRunTraining(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/likeness.trainer.v1.TrainerService/DryRunTraining',
+            likeness_dot_trainer_dot_v1_dot_trainer__service__pb2.DryRunTrainingRequest.SerializeToString,
+            likeness_dot_trainer_dot_v1_dot_trainer__service__pb2.DryRunTrainingResponse.FromString,
             options,
             channel_credentials,
             insecure,
@@ -162,6 +301,60 @@ class TrainerService:
             _registered_method=True)
 
     @staticmethod
+    def ListTrainingJobs(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/likeness.trainer.v1.TrainerService/ListTrainingJobs',
+            likeness_dot_trainer_dot_v1_dot_trainer__service__pb2.ListTrainingJobsRequest.SerializeToString,
+            likeness_dot_trainer_dot_v1_dot_trainer__service__pb2.ListTrainingJobsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def WatchTrainingJob(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_stream(
+            request,
+            target,
+            '/likeness.trainer.v1.TrainerService/WatchTrainingJob',
+            likeness_dot_trainer_dot_v1_dot_trainer__service__pb2.WatchTrainingJobRequest.SerializeToString,
+            likeness_dot_trainer_dot_v1_dot_trainer__service__pb2.WatchTrainingJobResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
     def CancelTrainingJob(request,
             target,
             options=(),
@@ -178,6 +371,33 @@ class TrainerService:
             '/likeness.trainer.v1.TrainerService/CancelTrainingJob',
             likeness_dot_trainer_dot_v1_dot_trainer__service__pb2.CancelTrainingJobRequest.SerializeToString,
             likeness_dot_trainer_dot_v1_dot_trainer__service__pb2.CancelTrainingJobResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def DeleteTrainingJob(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/likeness.trainer.v1.TrainerService/DeleteTrainingJob',
+            likeness_dot_trainer_dot_v1_dot_trainer__service__pb2.DeleteTrainingJobRequest.SerializeToString,
+            likeness_dot_trainer_dot_v1_dot_trainer__service__pb2.DeleteTrainingJobResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -27,33 +27,61 @@ GRPC_GENERATED_VERSION: str
 GRPC_VERSION: str
 
 class TrainerServiceStub:
-    """TrainerService trains LoRAs from photos of a character, as long-running jobs. A draft: no server speaks it yet."""
+    """TrainerService trains LoRAs from photos of a character, as long-running jobs. Jobs belong to the tenant of the call."""
 
     @_typing.overload
     def __new__(cls, channel: _grpc.Channel) -> _Self: ...
     @_typing.overload
     def __new__(cls, channel: _aio.Channel) -> TrainerServiceAsyncStub: ...
+    UploadTrainingImage: _grpc.UnaryUnaryMultiCallable[_trainer_service_pb2.UploadTrainingImageRequest, _trainer_service_pb2.UploadTrainingImageResponse]
+    """UploadTrainingImage keeps one photo for a job that is still to be created: many photos do not fit into one message."""
     CreateTrainingJob: _grpc.UnaryUnaryMultiCallable[_trainer_service_pb2.CreateTrainingJobRequest, _trainer_service_pb2.CreateTrainingJobResponse]
-    """CreateTrainingJob checks the request and queues a job."""
+    """CreateTrainingJob checks the request, keeps the photos and queues a job."""
+    DryRunTraining: _grpc.UnaryUnaryMultiCallable[_trainer_service_pb2.DryRunTrainingRequest, _trainer_service_pb2.DryRunTrainingResponse]
+    """DryRunTraining looks at the photos as a job would, and tells steps, time and cost without training."""
     GetTrainingJob: _grpc.UnaryUnaryMultiCallable[_trainer_service_pb2.GetTrainingJobRequest, _trainer_service_pb2.GetTrainingJobResponse]
     """GetTrainingJob tells how a job stands."""
+    ListTrainingJobs: _grpc.UnaryUnaryMultiCallable[_trainer_service_pb2.ListTrainingJobsRequest, _trainer_service_pb2.ListTrainingJobsResponse]
+    """ListTrainingJobs lists jobs, the newest first."""
+    WatchTrainingJob: _grpc.UnaryStreamMultiCallable[_trainer_service_pb2.WatchTrainingJobRequest, _trainer_service_pb2.WatchTrainingJobResponse]
+    """WatchTrainingJob streams the events of a job, also those before the call, until the job has ended."""
     CancelTrainingJob: _grpc.UnaryUnaryMultiCallable[_trainer_service_pb2.CancelTrainingJobRequest, _trainer_service_pb2.CancelTrainingJobResponse]
-    """CancelTrainingJob stops a job and keeps its last checkpoint."""
+    """CancelTrainingJob stops a job at its next step and keeps its last checkpoint. An ended job stays as it is."""
+    DeleteTrainingJob: _grpc.UnaryUnaryMultiCallable[_trainer_service_pb2.DeleteTrainingJobRequest, _trainer_service_pb2.DeleteTrainingJobResponse]
+    """DeleteTrainingJob removes an ended job with its photos, caches, checkpoints, samples and events."""
 
 @_typing.type_check_only
 class TrainerServiceAsyncStub(TrainerServiceStub):
-    """TrainerService trains LoRAs from photos of a character, as long-running jobs. A draft: no server speaks it yet."""
+    """TrainerService trains LoRAs from photos of a character, as long-running jobs. Jobs belong to the tenant of the call."""
 
     def __init__(self, channel: _aio.Channel) -> None: ...
+    UploadTrainingImage: _aio.UnaryUnaryMultiCallable[_trainer_service_pb2.UploadTrainingImageRequest, _trainer_service_pb2.UploadTrainingImageResponse]  # type: ignore[assignment]
+    """UploadTrainingImage keeps one photo for a job that is still to be created: many photos do not fit into one message."""
     CreateTrainingJob: _aio.UnaryUnaryMultiCallable[_trainer_service_pb2.CreateTrainingJobRequest, _trainer_service_pb2.CreateTrainingJobResponse]  # type: ignore[assignment]
-    """CreateTrainingJob checks the request and queues a job."""
+    """CreateTrainingJob checks the request, keeps the photos and queues a job."""
+    DryRunTraining: _aio.UnaryUnaryMultiCallable[_trainer_service_pb2.DryRunTrainingRequest, _trainer_service_pb2.DryRunTrainingResponse]  # type: ignore[assignment]
+    """DryRunTraining looks at the photos as a job would, and tells steps, time and cost without training."""
     GetTrainingJob: _aio.UnaryUnaryMultiCallable[_trainer_service_pb2.GetTrainingJobRequest, _trainer_service_pb2.GetTrainingJobResponse]  # type: ignore[assignment]
     """GetTrainingJob tells how a job stands."""
+    ListTrainingJobs: _aio.UnaryUnaryMultiCallable[_trainer_service_pb2.ListTrainingJobsRequest, _trainer_service_pb2.ListTrainingJobsResponse]  # type: ignore[assignment]
+    """ListTrainingJobs lists jobs, the newest first."""
+    WatchTrainingJob: _aio.UnaryStreamMultiCallable[_trainer_service_pb2.WatchTrainingJobRequest, _trainer_service_pb2.WatchTrainingJobResponse]  # type: ignore[assignment]
+    """WatchTrainingJob streams the events of a job, also those before the call, until the job has ended."""
     CancelTrainingJob: _aio.UnaryUnaryMultiCallable[_trainer_service_pb2.CancelTrainingJobRequest, _trainer_service_pb2.CancelTrainingJobResponse]  # type: ignore[assignment]
-    """CancelTrainingJob stops a job and keeps its last checkpoint."""
+    """CancelTrainingJob stops a job at its next step and keeps its last checkpoint. An ended job stays as it is."""
+    DeleteTrainingJob: _aio.UnaryUnaryMultiCallable[_trainer_service_pb2.DeleteTrainingJobRequest, _trainer_service_pb2.DeleteTrainingJobResponse]  # type: ignore[assignment]
+    """DeleteTrainingJob removes an ended job with its photos, caches, checkpoints, samples and events."""
 
 class TrainerServiceServicer(metaclass=_abc_1.ABCMeta):
-    """TrainerService trains LoRAs from photos of a character, as long-running jobs. A draft: no server speaks it yet."""
+    """TrainerService trains LoRAs from photos of a character, as long-running jobs. Jobs belong to the tenant of the call."""
+
+    @_abc_1.abstractmethod
+    def UploadTrainingImage(
+        self,
+        request: _trainer_service_pb2.UploadTrainingImageRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_trainer_service_pb2.UploadTrainingImageResponse, _abc.Awaitable[_trainer_service_pb2.UploadTrainingImageResponse]]:
+        """UploadTrainingImage keeps one photo for a job that is still to be created: many photos do not fit into one message."""
 
     @_abc_1.abstractmethod
     def CreateTrainingJob(
@@ -61,7 +89,15 @@ class TrainerServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _trainer_service_pb2.CreateTrainingJobRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_trainer_service_pb2.CreateTrainingJobResponse, _abc.Awaitable[_trainer_service_pb2.CreateTrainingJobResponse]]:
-        """CreateTrainingJob checks the request and queues a job."""
+        """CreateTrainingJob checks the request, keeps the photos and queues a job."""
+
+    @_abc_1.abstractmethod
+    def DryRunTraining(
+        self,
+        request: _trainer_service_pb2.DryRunTrainingRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_trainer_service_pb2.DryRunTrainingResponse, _abc.Awaitable[_trainer_service_pb2.DryRunTrainingResponse]]:
+        """DryRunTraining looks at the photos as a job would, and tells steps, time and cost without training."""
 
     @_abc_1.abstractmethod
     def GetTrainingJob(
@@ -72,11 +108,35 @@ class TrainerServiceServicer(metaclass=_abc_1.ABCMeta):
         """GetTrainingJob tells how a job stands."""
 
     @_abc_1.abstractmethod
+    def ListTrainingJobs(
+        self,
+        request: _trainer_service_pb2.ListTrainingJobsRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_trainer_service_pb2.ListTrainingJobsResponse, _abc.Awaitable[_trainer_service_pb2.ListTrainingJobsResponse]]:
+        """ListTrainingJobs lists jobs, the newest first."""
+
+    @_abc_1.abstractmethod
+    def WatchTrainingJob(
+        self,
+        request: _trainer_service_pb2.WatchTrainingJobRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_abc.Iterator[_trainer_service_pb2.WatchTrainingJobResponse], _abc.AsyncIterator[_trainer_service_pb2.WatchTrainingJobResponse]]:
+        """WatchTrainingJob streams the events of a job, also those before the call, until the job has ended."""
+
+    @_abc_1.abstractmethod
     def CancelTrainingJob(
         self,
         request: _trainer_service_pb2.CancelTrainingJobRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_trainer_service_pb2.CancelTrainingJobResponse, _abc.Awaitable[_trainer_service_pb2.CancelTrainingJobResponse]]:
-        """CancelTrainingJob stops a job and keeps its last checkpoint."""
+        """CancelTrainingJob stops a job at its next step and keeps its last checkpoint. An ended job stays as it is."""
+
+    @_abc_1.abstractmethod
+    def DeleteTrainingJob(
+        self,
+        request: _trainer_service_pb2.DeleteTrainingJobRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_trainer_service_pb2.DeleteTrainingJobResponse, _abc.Awaitable[_trainer_service_pb2.DeleteTrainingJobResponse]]:
+        """DeleteTrainingJob removes an ended job with its photos, caches, checkpoints, samples and events."""
 
 def add_TrainerServiceServicer_to_server(servicer: TrainerServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

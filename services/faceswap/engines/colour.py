@@ -103,22 +103,23 @@ def transfer_tone(
 
 def _shrink(values: FloatArray, factor: float) -> FloatArray:
     if factor >= 1.0:
-        return values.astype(np.float32)
+        return values.astype(np.float32, copy=False)
     size = (max(1, round(values.shape[1] * factor)), max(1, round(values.shape[0] * factor)))
-    return np.asarray(cv2.resize(values.astype(np.float32), size, interpolation=cv2.INTER_AREA))
+    return np.asarray(cv2.resize(values.astype(np.float32, copy=False), size, interpolation=cv2.INTER_AREA))
 
 
 def _enlarge(values: FloatArray, size: tuple[int, int]) -> FloatArray:
     if values.shape[1::-1] == size:
         return values.astype(np.float32)
-    return np.asarray(cv2.resize(values.astype(np.float32), size, interpolation=cv2.INTER_LINEAR))
+    return np.asarray(cv2.resize(values.astype(np.float32, copy=False), size, interpolation=cv2.INTER_LINEAR))
 
 
 def to_lab(rgb: FloatArray | Image) -> FloatArray:
     """H×W×3 RGB 0–255 to Lab (L 0–100), float32."""
-    return np.asarray(cv2.cvtColor(rgb.astype(np.float32) / 255.0, cv2.COLOR_RGB2LAB))
+    return np.asarray(cv2.cvtColor(np.multiply(rgb, np.float32(1 / 255), dtype=np.float32), cv2.COLOR_RGB2LAB))
 
 
 def to_rgb(lab: FloatArray) -> FloatArray:
     """H×W×3 Lab to RGB 0–255, float32."""
-    return np.asarray(np.clip(cv2.cvtColor(lab.astype(np.float32), cv2.COLOR_LAB2RGB), 0, 1) * 255.0)
+    rgb = np.asarray(cv2.cvtColor(lab.astype(np.float32, copy=False), cv2.COLOR_LAB2RGB))
+    return np.clip(rgb, 0, 1, out=rgb) * np.float32(255)

@@ -10,14 +10,16 @@ import numpy as np
 
 from core.faces import CanonicalFace, Face, landmarks
 from core.faces.arrays import FloatArray, Image, IntArray
+from core.faces.blending import match_detail
 from core.faces.expression import opening
 from core.faces.pose import place_face
+from core.faces.region import region_around
 from likeness.errors import FaceTooSmall, FaceTurnedTooFar
 from services.faceswap.engines import masks
-from services.faceswap.engines.base import EngineLimits, EngineResult, region_around
+from services.faceswap.engines.base import EngineLimits, EngineResult
 from services.faceswap.engines.blend import blend_bands, seam_ratio
 from services.faceswap.engines.colour import ToneMasks, ToneSettings, to_lab, to_rgb, transfer_tone
-from services.faceswap.engines.occluders import Occluders, find_occluders
+from services.faceswap.engines.occluders import Occluders, find_hair, find_occluders
 from services.faceswap.engines.scene import Kept, Scene, Warped
 from services.faceswap.engines.shape import ShapeModel, ShapeSettings, blend_shape, mouth_triangles
 from services.faceswap.engines.warp import Source, prepare_source, rasterise, vertex_facing
@@ -34,6 +36,9 @@ _FINE_BELOW = 140
 _HAIR_WIDTH = 160.0
 """Width in pixels of a reference's face at which its hair is looked for."""
 
+
+GLASSES_KEPT = "the target's glasses were kept: they cost likeness"
+"""Warning of a swap under glasses."""
 
 LIMITS = EngineLimits(
     max_pose_degrees=30.0,
@@ -143,20 +148,25 @@ class MeshEngine:
         warped = self._warp(scene, reference_image, own)
         kept = self._kept_from_target(scene, own)
         target_lab, warped_lab = to_lab(scene.pixels), to_lab(warped.pixels)
-        over = find_occluders(target_lab, scene.target, scene.size, scene.width)
+        over = find_occluders(target_lab, scene.target, scene.size, scene.width, target.pose.yaw)
         toned = transfer_tone(warped_lab, target_lab, self._tone_masks(scene, warped, over), scene.width, settings.tone)
-        inside = to_rgb(toned)
+        skin = masks.fill(scene.result, landmarks.OVAL, scene.size)
+        plain = skin * (1 - masks.features(scene.result, scene.size, scene.width)) * (1 - over.hair)
+        inside = match_detail(to_rgb(toned), scene.pixels, plain * (over.unlike_skin < 0.1), skin)
         inside += (kept.pixels - inside) * kept.share[..., None]
         oval = masks.fill(scene.result, landmarks.OVAL, scene.size)
         inside = np.where(oval[..., None] > 0, inside, scene.pixels).astype(np.float32)
         mask = masks.inner_oval(scene.result, scene.size, scene.width, settings.erode, settings.feather)
         mask *= 1 - masks.soften(over.hair, 0.03 * scene.width)
-        if settings.keep_glasses:
-            mask *= 1 - over.glasses
         mask *= masks.blur(warped.seen, 0.02 * scene.width)
         levels = int(np.clip(np.round(np.log2(max(scene.width, 8.0))) - 3, 2, 6))
         blended = blend_bands(inside, scene.pixels, mask, levels)
         blended = scene.pixels + (blended - scene.pixels) * masks.smoothstep(0.0, 0.02, mask)[..., None]
+        if settings.keep_glasses:
+            # Laid over the finished face. Left out of the mask, it would keep its surroundings the target's too.
+            blended += (scene.pixels - blended) * over.glasses[..., None]
+            if over.glasses.any():
+                warnings.append(GLASSES_KEPT)
         patch = np.clip(np.rint(blended), 0, 255).astype(np.uint8)
         image = target_image.copy()
         image[region.rows, region.columns] = patch
@@ -218,7 +228,7 @@ class MeshEngine:
         offset = np.array([region.left, region.top], dtype=np.float64)
         points = (own[:, :2] - offset + 0.5) / ratio - 0.5
         lab = to_lab(small.astype(np.float32))
-        return Source(find_occluders(lab, points, size[::-1], float(np.ptp(points[:, 0]))).hair, offset, ratio)
+        return Source(find_hair(lab, points, size[::-1], float(np.ptp(points[:, 0]))), offset, ratio)
 
     def _kept_from_target(self, scene: Scene, own: FloatArray) -> Kept:
         """What stays the target's, moved with the shape: the mouth's inside, and eyes that the reference has closed."""

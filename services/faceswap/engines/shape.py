@@ -5,15 +5,17 @@ as one piece: an eye, a brow or the mouth is shifted and scaled evenly, so its o
 does not move, so nothing outside the mask has to.
 """
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
-import cv2
 import numpy as np
 
 from core.faces import CanonicalFace, Placement, landmarks
 from core.faces.arrays import FloatArray, IntArray
+from core.faces.expression import mouth_curve
 
 _SMOOTHING_STEPS = 12
+_CURVE_REACH = 0.35
+"""Distance from the lips, in widths of the mouth, at which the skin follows them by a third when they are bent."""
 _BORDER = 0.22
 """Distance from the outline, in face widths, at which points move in full."""
 
@@ -90,10 +92,10 @@ class ShapeSettings:
 
     strength: float = 1.0
     """Of the way towards the reference's proportions, 0–1."""
-    pose_correction: float = 0.25
-    """Share of the difference of yaw and pitch by which the inner shape is turned past the target's pose, 0–1."""
     piece_detail: float = 1.0
     """How far eyes, brows and lips take the reference's own form, over being shifted and scaled as one, 0–1."""
+    keep_curve: float = 0.6
+    """How far the mouth is bent back to the target's curve, 0–1: the target's smile, not the reference's."""
 
 
 @dataclass(frozen=True)
@@ -149,12 +151,8 @@ def blend_shape(
     result = own + settings.strength * weights[:, None] * smooth
     for opening in _OPENINGS:
         opening.restore(own, result)
-    placed = target_placement.place(result)
-    # Light and foreshortening in the reference's pixels still tell of its own pose; the shape leans against that.
-    pose, other_pose = target_placement.pose, reference_placement.pose
-    lean = np.radians([pose.pitch - other_pose.pitch, pose.yaw - other_pose.yaw, 0.0]) * settings.pose_correction
-    leant = replace(target_placement, rotation=target_placement.rotation @ cv2.Rodrigues(lean)[0])
-    return np.asarray(placed + model.weights[:, None] * (leant.place(result) - placed))
+    _restore_curve(own, result, settings.keep_curve)
+    return target_placement.place(result)
 
 
 def _move_as_one(own: FloatArray, other: FloatArray, limits: tuple[float, float]) -> FloatArray:
@@ -162,6 +160,23 @@ def _move_as_one(own: FloatArray, other: FloatArray, limits: tuple[float, float]
     middle, other_middle = own.mean(axis=0), other.mean(axis=0)
     scale = float(np.clip(np.ptp(other[:, 0]) / max(float(np.ptp(own[:, 0])), 1e-9), *limits))
     return np.asarray((own - middle) * (scale - 1.0) + (other_middle - middle))
+
+
+def _restore_curve(own: FloatArray, moved: FloatArray, share: float) -> None:
+    """Bend the mouth of `moved` towards the curve of `own`, in place: a parabola over its width.
+
+    The cheeks beside it and the chin below follow less and less, the outline and what is above the nose not at all.
+    """
+    corners = moved[[landmarks.MOUTH_RIGHT, landmarks.MOUTH_LEFT]]
+    width = max(float(np.linalg.norm(corners[0] - corners[1])), 1e-9)
+    lift = share * (mouth_curve(own) - mouth_curve(moved)) * width
+    middle = corners.mean(axis=0)
+    across = np.clip((moved[:, 0] - middle[0]) / (0.5 * width), -1, 1)
+    away = np.linalg.norm(moved[:, None, :2] - moved[None, list(landmarks.LIPS_OUTER), :2], axis=2).min(axis=1)
+    follow = np.exp(-((away / (_CURVE_REACH * width)) ** 2))
+    follow[list(landmarks.LIPS_REFINED)] = 1
+    follow[list(landmarks.OVAL)] = 0
+    moved[:, 1] -= lift * across**2 * follow
 
 
 def _dense(outline: FloatArray) -> FloatArray:

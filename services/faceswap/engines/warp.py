@@ -4,7 +4,6 @@ from dataclasses import dataclass
 
 import cv2
 import numpy as np
-from numpy.typing import NDArray
 
 from core.faces.arrays import FloatArray, Image, IntArray
 
@@ -30,11 +29,13 @@ class Raster:
         height, width = self.cover.shape
         x = np.arange(width, dtype=np.float32)[None, :]
         y = np.arange(height, dtype=np.float32)[:, None]
-        planes = []
-        for channel in range(values.shape[1]):
-            part = affine[:, :, channel]
-            planes.append(part[self.cover, 0] * x + part[self.cover, 1] * y + part[self.cover, 2])
-        return np.stack(planes, axis=-1)
+        planes = np.empty((values.shape[1], height, width), dtype=np.float32)
+        for channel, plane in enumerate(planes):
+            across, down, constant = np.ascontiguousarray(affine[:, :, channel].T)
+            np.multiply(across[self.cover], x, out=plane)
+            plane += down[self.cover] * y
+            plane += constant[self.cover]
+        return np.moveaxis(planes, 0, -1)
 
 
 def signed_areas(points: FloatArray, triangles: IntArray) -> FloatArray:
@@ -84,13 +85,15 @@ class Source:
 
     def sample(self, places: FloatArray) -> FloatArray:
         """Sample at H×W×2 places in pixels of the picture; float32 0–255. Border pixels repeat."""
-        mapped: NDArray[np.float32] = np.asarray(
-            (places - self.offset.astype(np.float32) + 0.5) / self.ratio.astype(np.float32) - 0.5,
-            dtype=np.float32,
+        x, y = (
+            np.ascontiguousarray(
+                (places[..., axis] - np.float32(self.offset[axis] - 0.5)) * np.float32(1 / self.ratio[axis])
+                - np.float32(0.5),
+                dtype=np.float32,
+            )
+            for axis in (0, 1)
         )
-        drawn = cv2.remap(
-            self.pixels, mapped[..., 0], mapped[..., 1], interpolation=cv2.INTER_CUBIC, borderMode=cv2.BORDER_REPLICATE
-        )
+        drawn = cv2.remap(self.pixels, x, y, interpolation=cv2.INTER_CUBIC, borderMode=cv2.BORDER_REPLICATE)
         return np.asarray(drawn, dtype=np.float32)
 
 

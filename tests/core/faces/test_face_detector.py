@@ -4,7 +4,6 @@ import cv2
 import numpy as np
 import pytest
 
-from core.faces import Face
 from core.faces.detector import FaceDetector
 from tests.support.faces import drawn, portrait, side_by_side
 
@@ -24,17 +23,6 @@ def test_one_face_is_found_once(detector: FaceDetector) -> None:
     right_eye, left_eye, nose, mouth = found.key_points[:4]
     assert right_eye[0] < nose[0] < left_eye[0]
     assert right_eye[1] < nose[1] < mouth[1]
-
-
-def test_face_that_fills_the_frame_is_found_in_its_own_coordinates(detector: FaceDetector, face: Face) -> None:
-    x, y, width, height = face.mesh.box
-    left, top = int(x + 0.12 * width), int(y + 0.15 * height)
-    tight = portrait()[top : int(y + 0.97 * height), left : int(x + 0.9 * width)]
-    large = np.asarray(cv2.resize(tight, None, fx=4, fy=4, interpolation=cv2.INTER_CUBIC), dtype=np.uint8)
-    found = detector.detect(large)
-    assert len(found) == 1
-    eye = face.landmarks[0] - (left, top)
-    assert np.linalg.norm(found[0].key_points[0] / 4 - eye) < 0.08 * width
 
 
 @pytest.mark.parametrize("shape", [(512, 1400), (1400, 512)])

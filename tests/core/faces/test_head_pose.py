@@ -6,7 +6,7 @@ import pytest
 
 from core.faces import Face, FaceAnalyser
 from core.faces.canonical import load_canonical_face
-from core.faces.pose import place_face
+from core.faces.pose import HeadPose, place_face
 from tests.support.faces import portrait
 
 CANONICAL = load_canonical_face()
@@ -70,3 +70,35 @@ def test_rolled_picture_has_the_roll(analyser: FaceAnalyser, face: Face) -> None
     rolled = cv2.warpAffine(portrait(), matrix, size, borderMode=cv2.BORDER_REPLICATE)
     (found,) = analyser.analyse(np.asarray(rolled, dtype=np.uint8), attributes=False)
     assert found.pose.roll - face.pose.roll == pytest.approx(20, abs=3)
+
+
+POSES = [(0, 0, 0), (25, 10, 0), (-40, -15, 20), (60, 5, -30), (10, 25, 100), (-20, 0, 170)]
+
+
+@pytest.mark.parametrize(("yaw", "pitch", "roll"), POSES)
+@pytest.mark.parametrize("degrees", [30, 90, 180, 270])
+def test_turning_a_picture_adds_to_the_roll_alone(yaw: float, pitch: float, roll: float, degrees: float) -> None:
+    points = turned(yaw, pitch, roll)
+    before = place_face(points, CANONICAL.points).pose
+    after = place_face(points @ cv2.Rodrigues(np.array([0, 0, np.radians(degrees)]))[0].T, CANONICAL.points).pose
+    assert (after.yaw, after.pitch) == pytest.approx((before.yaw, before.pitch), abs=1e-6)
+    assert (after.roll - before.roll - degrees + 180) % 360 - 180 == pytest.approx(0, abs=1e-6)
+
+
+@pytest.mark.parametrize(("yaw", "pitch", "roll"), POSES)
+def test_mirroring_a_picture_changes_the_signs_of_yaw_and_roll_alone(yaw: float, pitch: float, roll: float) -> None:
+    points = turned(yaw, pitch, roll)
+    before = place_face(points, CANONICAL.points).pose
+    after = place_face(points[CANONICAL.mirror] * (-1, 1, 1), CANONICAL.points).pose
+    assert (after.yaw, after.pitch, after.roll) == pytest.approx((-before.yaw, before.pitch, -before.roll), abs=0.01)
+
+
+def test_rolls_on_both_sides_of_upside_down_are_near() -> None:
+    assert HeadPose(0, 0, 179).largest_difference(HeadPose(1, 0, -179)) == pytest.approx(2)
+
+
+def test_mirror_image_of_the_portrait_has_the_opposite_turn(analyser: FaceAnalyser, face: Face) -> None:
+    (mirrored,) = analyser.analyse(np.ascontiguousarray(portrait()[:, ::-1]), attributes=False)
+    assert mirrored.pose.yaw == pytest.approx(-face.pose.yaw, abs=4)
+    assert mirrored.pose.roll == pytest.approx(-face.pose.roll, abs=4)
+    assert mirrored.pose.pitch == pytest.approx(face.pose.pitch, abs=4)

@@ -14,6 +14,7 @@ CPU = torch.device("cpu")
 FULL, FAST = load_profile("qwen").modes
 MINIATURE_FAST = load_profile("miniature").modes[1]
 TOKENS_1328 = (1328 // 16) ** 2
+TOKENS_1024 = (1024 // 16) ** 2
 TOKENS_256 = (256 // 16) ** 2
 
 
@@ -22,7 +23,7 @@ def base() -> FlowMatchEulerDiscreteScheduler:
     return build_scheduler()
 
 
-@pytest.mark.parametrize("tokens", [TOKENS_256, TOKENS_1328])
+@pytest.mark.parametrize("tokens", [TOKENS_256, TOKENS_1024, TOKENS_1328])
 @pytest.mark.parametrize("mode", [FAST, MINIATURE_FAST])
 def test_fast_mode_has_the_sigmas_it_was_distilled_with(
     base: FlowMatchEulerDiscreteScheduler, mode: Mode, tokens: int
@@ -37,7 +38,7 @@ def test_base_schedule_would_be_wrong_for_the_fast_mode(base: FlowMatchEulerDisc
     assert schedule.scheduler.sigmas.tolist() == pytest.approx([1, 0.781, 0.476, 0.02, 0], abs=1e-3)
 
 
-@pytest.mark.parametrize(("steps", "tokens"), [(50, TOKENS_1328), (20, TOKENS_256)])
+@pytest.mark.parametrize(("steps", "tokens"), [(50, TOKENS_1328), (50, TOKENS_1024), (20, TOKENS_256)])
 def test_full_mode_is_shifted_by_size_and_ends_at_the_terminal_sigma(
     base: FlowMatchEulerDiscreteScheduler, steps: int, tokens: int
 ) -> None:
@@ -47,6 +48,21 @@ def test_full_mode_is_shifted_by_size_and_ends_at_the_terminal_sigma(
     sigmas = build_schedule(base, FULL, steps=steps, image_tokens=tokens, device=CPU).scheduler.sigmas.tolist()
     assert sigmas == pytest.approx([*stretched, 0], abs=1e-6)
     assert sigmas[-2] == pytest.approx(0.02, abs=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("tokens", "expected"),
+    [
+        (TOKENS_1024, {0: 1.0, 1: 0.9897, 25: 0.66009, 48: 0.05848, 49: 0.02}),
+        (TOKENS_1328, {0: 1.0, 1: 0.99099, 25: 0.68938, 48: 0.06378, 49: 0.02}),
+    ],
+)
+def test_full_mode_of_the_released_model_has_these_sigmas(
+    base: FlowMatchEulerDiscreteScheduler, tokens: int, expected: dict[int, float]
+) -> None:
+    sigmas = build_schedule(base, FULL, steps=FULL.steps, image_tokens=tokens, device=CPU).scheduler.sigmas.tolist()
+    assert len(sigmas) == 51
+    assert {step: sigmas[step] for step in expected} == pytest.approx(expected, abs=1e-5)
 
 
 def test_a_single_step_goes_from_noise_to_picture(base: FlowMatchEulerDiscreteScheduler) -> None:

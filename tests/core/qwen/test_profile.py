@@ -63,6 +63,7 @@ def test_unknown_profile_names_the_shipped_ones() -> None:
         ('name = "fast"', 'name = "full"', "share a name"),
         ("{ width = 928, height = 1664 }", "{ width = 929, height = 1664 }", "9:16"),
         ('cuda = "bfloat16"', 'cuda = "float16"', "precision.cuda"),
+        ("cuda = 4_096", "cuda = -1", "batch_tokens.cuda"),
         ('repository = "Qwen/Qwen-Image-2512"\n', "", "folder or a repository"),
         ("max_count = 8", "max_count = ", "line"),
     ],

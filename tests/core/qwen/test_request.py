@@ -46,6 +46,8 @@ def test_an_empty_negative_prompt_still_leaves_guidance_on() -> None:
         ({"count": 0}, "count"),
         ({"count": 9}, "count"),
         ({"seed": -1}, "seed"),
+        ({"preview_every": -1}, "preview_every"),
+        ({"preview_every": 101}, "preview_every"),
         ({"seed": MAX_SEED, "count": 2}, "seed"),
         ({"aspect_ratio": "5:4"}, "aspect_ratio"),
         ({"aspect_ratio": "1:1", "width": 256, "height": 256}, "aspect_ratio"),

@@ -11,10 +11,11 @@ import pytest
 import torch
 from diffusers import FlowMatchEulerDiscreteScheduler, QwenImagePipeline
 
+from core.qwen.denoising import DenoisingTask, denoise
 from core.qwen.loading import QwenImageModel
 from core.qwen.request import GenerationRequest, resolve_request
-from core.qwen.sampling import ImageFinished, StepFinished, denoise, generate
-from core.qwen.text import encode_prompt
+from core.qwen.sampling import ImageFinished, StepFinished, generate
+from core.qwen.text import TextEmbedding, encode_prompt
 from core.runtime.cancellation import CancelToken
 from likeness.errors import Cancelled, DeadlineExceeded, NonFiniteResult
 
@@ -26,6 +27,19 @@ def make_request(model: QwenImageModel, **changes: Any) -> GenerationRequest:
     if settings.get("mode") != "fast":
         settings.setdefault("steps", 3)
     return resolve_request(model.profile, **settings)
+
+
+def latents_of(
+    pipeline: QwenImagePipeline,
+    request: GenerationRequest,
+    seed: int,
+    positive: TextEmbedding,
+    negative: TextEmbedding | None,
+) -> torch.Tensor:
+    task = DenoisingTask(seed, positive, negative, lambda: True, lambda step, total, predict: None)
+    [latents] = denoise(pipeline, request, [task])
+    assert latents is not None
+    return latents
 
 
 def draw(model: QwenImageModel, **changes: Any) -> list[npt.NDArray[np.uint8]]:
@@ -86,7 +100,7 @@ def test_latents_equal_those_of_diffusers(model: QwenImageModel, reference: Qwen
     ).images
     draw(model)  # leaves the full mode active
     positive, negative = (encode_prompt(model.pipeline, text) for text in (PROMPT, " "))
-    ours = denoise(model.pipeline, request, 7, positive, negative, token=CancelToken(), report=lambda step: None)
+    ours = latents_of(model.pipeline, request, 7, positive, negative)
     assert torch.allclose(ours, theirs, atol=1e-5)
 
 
@@ -104,7 +118,7 @@ def test_fast_modes_lora_does_not_touch_full_mode(
     def full_latents(pipeline: QwenImagePipeline) -> torch.Tensor:
         with torch.inference_mode():
             text = encode_prompt(pipeline, PROMPT)
-            return denoise(pipeline, make_request(model), 7, text, text, token=CancelToken(), report=lambda step: None)
+            return latents_of(pipeline, make_request(model), 7, text, text)
 
     never_had_a_lora = full_latents(reference)
     draw(model)

@@ -61,6 +61,12 @@ def test_a_tokenizer_that_does_not_fit_the_template_is_refused(
         ("a photo of OHWX on a beach", "ohwx", "a photo of OHWX on a beach"),
         ("a man", "", "a man"),
         ("a man", "  ", "a man"),
+        ("a woman in an annex", "Ann", "Ann, a woman in an annex"),
+        ("portrait of ANN, smiling", "ann", "portrait of ANN, smiling"),
+        ("ann_2 in a café", "ann", "ann, ann_2 in a café"),
+        ("安娜在咖啡馆", "安娜", "安娜在咖啡馆"),
+        ("画ohwx在咖啡馆", "ohwx", "画ohwx在咖啡馆"),
+        ("a (man)", "(man)", "a (man)"),
     ],
 )
 def test_trigger_word_is_put_in_front_unless_it_is_there(prompt: str, word: str, result: str) -> None:

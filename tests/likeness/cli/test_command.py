@@ -11,6 +11,7 @@ import pytest
 
 from likeness.cli import main
 from likeness.errors import DeadlineExceeded, Internal, LikenessError, NoFace, QueueFull
+from likeness.generator.v1 import generator_service_pb2 as pb2
 from tests.likeness.conftest import Deployment
 from tests.support.services import picture, unused_address
 
@@ -70,6 +71,18 @@ async def test_capabilities_are_text_or_json(deployment: Deployment, capsys: Cap
     document = json.loads(capsys.readouterr().out)
     assert document["faceswap"]["engines"] == ["mesh"]
     assert document["faceswap"]["max_reference_turn_degrees"] == 25
+
+
+async def test_capabilities_tell_of_the_service_that_is_up(
+    deployment: Deployment, unused_tcp_port: int, capsys: Capture
+) -> None:
+    servers = (f"--generator-server={deployment.generator_address}", f"--faceswap-server=127.0.0.1:{unused_tcp_port}")
+    assert await run("capabilities", *servers) == 4
+    told = capsys.readouterr()
+    assert "mode full: 4 steps" in told.out
+    assert "SERVICE_UNAVAILABLE" in told.err
+    assert await run("capabilities", "--json", *servers) == 4
+    assert json.loads(capsys.readouterr().out)["reason"] == "SERVICE_UNAVAILABLE"
 
 
 async def test_capabilities_end_at_their_timeout(capsys: Capture) -> None:
@@ -177,3 +190,37 @@ async def test_a_value_that_fits_no_message_is_refused_like_one_out_of_range(
     out = str(tmp_path / "a.png")
     assert await run("generate", "p", *option, "-o", out, "--server", deployment.generator_address) == 3
     assert f"{field}: the value is out of range" in capsys.readouterr().err
+
+
+async def test_previews_are_written_into_a_folder(deployment: Deployment, tmp_path: Path, capsys: Capture) -> None:
+    out, folder = tmp_path / "a.png", tmp_path / "steps" / "of a"
+    server = deployment.generator_address
+    command = ("generate", "p", "-n", "2", "-o", str(out), "--previews", str(folder), "--preview-every", "2", "--json")
+    assert await run(*command, "--server", server) == 0
+    assert sorted(os.listdir(folder)) == ["a-1-step-002.jpg", "a-2-step-002.jpg"]
+    assert (folder / "a-1-step-002.jpg").read_bytes().startswith(b"\xff\xd8")
+    document = json.loads(capsys.readouterr().out)
+    assert document["previews"] == [str(folder / "a-1-step-002.jpg"), str(folder / "a-2-step-002.jpg")]
+    assert await run("generate", "p", "-o", str(out), "--previews", str(folder), "--server", server) == 0
+    assert deployment.generator.requests[-1].preview_every == 1
+    assert "3 previews in " in capsys.readouterr().out
+
+
+async def test_no_previews_are_asked_for_unless_there_is_a_folder_for_them(
+    deployment: Deployment, tmp_path: Path, capsys: Capture
+) -> None:
+    server = deployment.generator_address
+    assert await run("generate", "p", "-o", str(tmp_path / "a.png"), "--server", server) == 0
+    assert deployment.generator.requests[-1].preview_every == 0
+    with pytest.raises(SystemExit) as ended:
+        await run("generate", "p", "--preview-every", "2", "--server", server)
+    assert ended.value.code == 2
+    assert "goes with --previews" in capsys.readouterr().err
+
+
+async def test_priority_goes_along(deployment: Deployment, tmp_path: Path) -> None:
+    command = ("generate", "p", "-o", str(tmp_path / "a.png"), "--server", deployment.generator_address)
+    assert await run(*command, "--priority", "low") == 0
+    assert deployment.generator.requests[-1].priority == pb2.PRIORITY_LOW
+    with pytest.raises(SystemExit):
+        await run(*command, "--priority", "urgent")

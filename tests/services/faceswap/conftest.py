@@ -11,6 +11,7 @@ import pytest_asyncio
 
 from core.faces import Face, FaceAnalyser
 from core.runtime.server import running_service
+from likeness.faceswap.v1.face_model_service_pb2_grpc import FaceModelServiceStub
 from likeness.faceswap.v1.faceswap_service_pb2_grpc import FaceSwapServiceStub
 from services.faceswap.engines.mesh import MeshEngine
 from services.faceswap.service import make_spec
@@ -19,6 +20,7 @@ from services.faceswap.swapper import FaceSwapper
 from tests.support.faces import portrait
 
 if TYPE_CHECKING:
+    from likeness.faceswap.v1.face_model_service_pb2_grpc import FaceModelServiceAsyncStub
     from likeness.faceswap.v1.faceswap_service_pb2_grpc import FaceSwapServiceAsyncStub
 
 
@@ -45,9 +47,21 @@ def swapper(analyser: FaceAnalyser, engine: MeshEngine) -> FaceSwapper:
 
 
 @pytest_asyncio.fixture
-async def stub(swapper: FaceSwapper, tmp_path: Path) -> AsyncIterator[FaceSwapServiceAsyncStub]:
+async def channel(swapper: FaceSwapper, tmp_path: Path) -> AsyncIterator[grpc.aio.Channel]:
     """The service on a real port, over networks that the session's tests share."""
     settings = FaceSwapSettings.load(port=0, threads=2, artifacts_url=str(tmp_path / "artifacts"))
     spec = dataclasses.replace(make_spec(settings), load=lambda: swapper)
-    async with running_service(spec, settings) as address, grpc.aio.insecure_channel(address) as channel:
-        yield FaceSwapServiceStub(channel)
+    async with running_service(spec, settings) as address, grpc.aio.insecure_channel(address) as opened:
+        yield opened
+
+
+@pytest.fixture
+def stub(channel: grpc.aio.Channel) -> FaceSwapServiceAsyncStub:
+    """Calls of the faceswap service."""
+    return FaceSwapServiceStub(channel)
+
+
+@pytest.fixture
+def face_models(channel: grpc.aio.Channel) -> FaceModelServiceAsyncStub:
+    """Calls of the face models' service, in the same process."""
+    return FaceModelServiceStub(channel)

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from core.faces import Face, FaceAnalyser, landmarks
-from core.faces.expression import eye_openness, mouth_openness
+from core.faces.expression import eye_openness, mouth_curve, mouth_openness
 from core.faces.pose import place_face
 from services.faceswap.engines.blend import blend_bands, seam_ratio
 from services.faceswap.engines.colour import to_lab
@@ -21,7 +21,7 @@ from tests.support.faces import BARE, BESPECTACLED, drawn, portrait
 def test_shape_keeps_the_openness_of_mouth_and_eyes(analyser: FaceAnalyser, reference: Face, index: int) -> None:
     (target,) = analyser.analyse(drawn(index), attributes=False)
     model = ShapeModel.of(analyser.canonical)
-    settings = ShapeSettings(pose_correction=0)
+    settings = ShapeSettings()
     shape = blend_shape(
         target.mesh.points, target.placement, reference.mesh.points, reference.placement, model, settings
     )
@@ -29,10 +29,31 @@ def test_shape_keeps_the_openness_of_mouth_and_eyes(analyser: FaceAnalyser, refe
     assert eye_openness(shape) == pytest.approx(target.eye_openness, abs=0.04)
 
 
+@pytest.mark.parametrize("index", BARE[:4])
+def test_shape_bends_the_mouth_back_to_the_targets_curve(analyser: FaceAnalyser, reference: Face, index: int) -> None:
+    (target,) = analyser.analyse(drawn(index), attributes=False)
+    model = ShapeModel.of(analyser.canonical)
+
+    def curve(keep: float) -> float:
+        shape = blend_shape(
+            target.mesh.points,
+            target.placement,
+            reference.mesh.points,
+            reference.placement,
+            model,
+            ShapeSettings(keep_curve=keep),
+        )
+        return mouth_curve(target.placement.normalise(shape))
+
+    carried = curve(0) - target.mouth_curve
+    assert abs(curve(1) - target.mouth_curve) < 0.01
+    assert curve(0.5) - target.mouth_curve == pytest.approx(carried / 2, abs=0.01)
+
+
 def test_shape_keeps_pose_and_outline(analyser: FaceAnalyser, reference: Face) -> None:
     (target,) = analyser.analyse(drawn(), attributes=False)
     model = ShapeModel.of(analyser.canonical)
-    settings = ShapeSettings(pose_correction=0)
+    settings = ShapeSettings()
     shape = blend_shape(
         target.mesh.points, target.placement, reference.mesh.points, reference.placement, model, settings
     )
@@ -46,7 +67,7 @@ def test_shape_keeps_pose_and_outline(analyser: FaceAnalyser, reference: Face) -
 def test_shape_without_strength_is_the_targets(analyser: FaceAnalyser, reference: Face) -> None:
     (target,) = analyser.analyse(drawn(), attributes=False)
     model = ShapeModel.of(analyser.canonical)
-    settings = ShapeSettings(strength=0, pose_correction=0)
+    settings = ShapeSettings(strength=0, keep_curve=0)
     shape = blend_shape(
         target.mesh.points, target.placement, reference.mesh.points, reference.placement, model, settings
     )

@@ -10,6 +10,7 @@ import pytest_asyncio
 import torch
 
 from core.qwen.loading import QwenImageModel, load_model
+from core.runtime.artifacts import ArtifactStore
 from core.runtime.server import running_service
 from services.generator.engine import GeneratorEngine
 from services.generator.service import make_spec
@@ -37,6 +38,7 @@ def settings(checkpoint: Path, tmp_path: Path) -> GeneratorSettings:
         threads=2,
         queue_capacity=2,
         artifacts_url=str(tmp_path / "artifacts"),
+        max_lora_bytes=4 * 2**20,
     )
 
 
@@ -46,6 +48,7 @@ async def generator(settings: GeneratorSettings, model: QwenImageModel) -> Async
     spec = make_spec(settings)
     worker = spec.worker
     assert worker is not None
-    spec = dataclasses.replace(spec, load=lambda: GeneratorEngine(model, worker))
+    library = settings.make_library(model, ArtifactStore(settings.artifacts_url))
+    spec = dataclasses.replace(spec, load=lambda: GeneratorEngine(model, worker, library))
     async with running_service(spec, settings) as address, grpc.aio.insecure_channel(address) as channel:
-        yield RunningGenerator(channel, worker, model)
+        yield RunningGenerator(channel, worker, model, library)

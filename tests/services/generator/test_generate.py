@@ -13,6 +13,7 @@ from likeness.common.v1.image_pb2 import (
     IMAGE_FORMAT_PNG,
     IMAGE_FORMAT_UNSPECIFIED,
     IMAGE_FORMAT_WEBP,
+    ImageFormat,
     ImageOutput,
 )
 from likeness.generator.v1.generator_service_pb2 import (
@@ -157,6 +158,15 @@ async def test_without_a_seed_a_random_one_is_told_and_draws_the_picture_again(g
     assert finished(first).seed != finished(second).seed
     again = await generator.generate(small(seed=finished(first).seed))
     assert images(again)[0].image.sha256 == images(first)[0].image.sha256
+
+
+@pytest.mark.parametrize("image_format", [IMAGE_FORMAT_JPEG, IMAGE_FORMAT_WEBP])
+async def test_quality_is_honoured(generator: RunningGenerator, image_format: ImageFormat.ValueType) -> None:
+    sizes = []
+    for quality in (10, 95):
+        events = await generator.generate(small(output=ImageOutput(format=image_format, quality=quality)))
+        sizes.append(len(images(events)[0].image.data))
+    assert sizes[0] < sizes[1] / 2
 
 
 async def test_trigger_word_acts_as_if_it_stood_in_the_prompt(generator: RunningGenerator) -> None:

@@ -13,13 +13,10 @@ from likeness.errors import (
     NonFiniteResult,
     PromptTooLong,
     UnknownMode,
-    Unsupported,
     from_rpc_error,
 )
-from likeness.generator.v1.generator_service_pb2 import GenerateRequest, LoraSelection
-from likeness.generator.v1.lora_service_pb2 import DeleteLoraRequest, GetLoraRequest, ListLorasRequest
-from likeness.generator.v1.lora_service_pb2_grpc import LoraServiceStub
-from tests.support.generator import RunningGenerator, refusal_of
+from likeness.generator.v1.generator_service_pb2 import GenerateRequest
+from tests.support.generator import RunningGenerator
 
 INVALID = grpc.StatusCode.INVALID_ARGUMENT
 
@@ -34,6 +31,7 @@ def fields(error: LikenessError) -> set[str]:
         ({"prompt": ""}, "prompt"),
         ({"prompt": " \n\t "}, "prompt"),
         ({"prompt": "x" * 4001}, "prompt"),
+        ({"prompt": " the" * 100_000}, "prompt"),
         ({"negative_prompt": "x" * 4001}, "negative_prompt"),
         ({"mode": "Not A Mode!"}, "mode"),
         ({"aspect_ratio": "5:4"}, "aspect_ratio"),
@@ -60,6 +58,8 @@ def fields(error: LikenessError) -> set[str]:
         ({"mode": "fast", "true_cfg_scale": 3.0}, "true_cfg_scale"),
         ({"mode": "fast", "negative_prompt": "hats"}, "negative_prompt"),
         ({"trigger_word": "x" * 101}, "trigger_word"),
+        ({"preview_every": 101}, "preview_every"),
+        ({"priority": 9}, "priority"),
         ({"output": {"quality": 0}}, "output.quality"),
         ({"output": {"quality": 101}}, "output.quality"),
         ({"output": {"format": 99}}, "output.format"),
@@ -116,24 +116,6 @@ async def test_a_trigger_word_counts_towards_the_limit(generator: RunningGenerat
     assert await generator.generate(GenerateRequest(prompt=full, steps=1, width=160, height=160))
     error = await generator.refusal(GenerateRequest(prompt=full, steps=1, trigger_word="ohwx"))
     assert isinstance(error, PromptTooLong)
-
-
-async def test_loras_are_refused_rather_than_ignored(generator: RunningGenerator) -> None:
-    error = await generator.refusal(GenerateRequest(prompt="a man", loras=[LoraSelection(lora_id="anna")]))
-    assert isinstance(error, Unsupported)
-    assert (error.code, error.field) == (grpc.StatusCode.UNIMPLEMENTED, "loras")
-
-
-async def test_lora_registry_says_that_it_is_not_there(generator: RunningGenerator) -> None:
-    stub: Any = LoraServiceStub(generator.channel)
-    for call in (
-        stub.ListLoras(ListLorasRequest()),
-        stub.GetLora(GetLoraRequest(lora_id="anna")),
-        stub.DeleteLora(DeleteLoraRequest(lora_id="anna")),
-    ):
-        error = await refusal_of(call)
-        assert isinstance(error, Unsupported)
-        assert "LoRAs" in error.message
 
 
 @pytest.mark.parametrize(

@@ -11,6 +11,7 @@ import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from core.qwen.loading import QwenImageModel
+from core.runtime.artifacts import ArtifactStore
 from core.runtime.server import running_service
 from likeness.errors import (
     DeadlineExceeded,
@@ -58,14 +59,21 @@ async def test_full_queue_refuses_at_once_and_says_when_to_come_back(generator: 
 
 
 async def test_a_client_that_leaves_frees_the_device_within_a_step(generator: RunningGenerator) -> None:
-    with generator.counted_forwards() as forwards:
+    with generator.held_forwards() as held:
         call = generator.stub.Generate(LONG)
-        async for event in call:
-            if event.HasField("step"):
-                break
+        reading = asyncio.create_task(anext(aiter(call)))
+        assert await asyncio.to_thread(held.entered.wait, 10)
         call.cancel()
-        assert (await generator.generate(QUICK))[-1].HasField("finished")
-    assert len(forwards) < 60
+        async with asyncio.timeout(10):
+            while not all(token.cancelled for token in generator.running_tokens()):
+                await asyncio.sleep(0.001)
+            held.release.set()
+            while generator.worker.busy:
+                await asyncio.sleep(0.001)
+    # The step in which the client left, with and without the negative prompt.
+    assert held.forwards <= 2
+    await asyncio.wait({reading})
+    assert (await generator.generate(QUICK))[-1].HasField("finished")
 
 
 async def test_a_client_that_leaves_the_queue_gives_up_its_place(generator: RunningGenerator) -> None:
@@ -105,7 +113,7 @@ async def test_calls_while_the_model_loads_are_told_to_come_back(
 
     def load() -> GeneratorEngine:
         may_load.wait(60)
-        return GeneratorEngine(model, worker)
+        return GeneratorEngine(model, worker, settings.make_library(model, ArtifactStore(settings.artifacts_url)))
 
     spec = dataclasses.replace(spec, load=load)
     async with (

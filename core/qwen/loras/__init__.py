@@ -1,0 +1,1 @@
+"""LoRAs of the transformer: reading files, the rows in which they act, keeping loaded ones, and the registry."""

@@ -1,0 +1,111 @@
+"""What an engine tells, in messages of the contract that the generator and the editor share."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import Protocol
+
+from google.protobuf.duration_pb2 import Duration
+
+from core.qwen.loading import ModelDescription
+from core.qwen.loras.library import LoraChoice
+from core.qwen.loras.requested import RequestedLora
+from core.qwen.profile import Mode
+from core.qwen.sampling import GenerationTimings, PreviewReady
+from core.runtime.images import ImageFormat, encode_image, to_image_message
+from core.runtime.worker import Priority
+from likeness.common.v1 import image_pb2, progress_pb2
+from likeness.generator.v1 import generator_service_pb2 as pb2
+
+PRIORITIES = {
+    pb2.PRIORITY_UNSPECIFIED: Priority.NORMAL,
+    pb2.PRIORITY_HIGH: Priority.HIGH,
+    pb2.PRIORITY_NORMAL: Priority.NORMAL,
+    pb2.PRIORITY_LOW: Priority.LOW,
+}
+"""The worker's priorities by the contract's."""
+PREVIEW_QUALITY = 80
+"""Quality of a preview's JPEG."""
+
+
+class WithLoras(Protocol):
+    """A request's message that names LoRAs."""
+
+    @property
+    def loras(self) -> Iterable[pb2.LoraSelection]:
+        """The LoRAs."""
+
+
+def lora_choices(message: WithLoras) -> list[LoraChoice]:
+    """Return what a request says of its LoRAs; one without a strength acts with 1."""
+    return [
+        LoraChoice(lora.lora_id, lora.version, lora.strength if lora.HasField("strength") else 1.0)
+        for lora in message.loras
+    ]
+
+
+def lora_messages(loras: Sequence[RequestedLora]) -> list[pb2.LoraSelection]:
+    """Return the LoRAs that acted, with their versions."""
+    return [
+        pb2.LoraSelection(lora_id=lora.record.lora_id, version=lora.record.version, strength=lora.strength)
+        for lora in loras
+    ]
+
+
+def preview_message(event: PreviewReady) -> pb2.GeneratePreview:
+    """Return a preview as a small JPEG. Blocking."""
+    encoded = encode_image(event.pixels, ImageFormat.JPEG, PREVIEW_QUALITY)
+    return pb2.GeneratePreview(
+        image_index=event.image_index,
+        step=event.step,
+        total_steps=event.total_steps,
+        image=to_image_message(encoded, image_pb2.ImageOutput(), None),
+    )
+
+
+def mode_message(mode: Mode) -> pb2.Mode:
+    """Return a mode as the capabilities tell of it."""
+    return pb2.Mode(
+        name=mode.name,
+        default_steps=mode.steps,
+        default_true_cfg_scale=mode.true_cfg_scale,
+        distilled_lora=mode.lora.label if mode.lora else "",
+        adjustable=mode.adjustable,
+        default_negative_prompt=mode.negative_prompt if mode.true_cfg_scale > 1 else "",
+        step_cache=mode.step_cache.label if mode.step_cache else "",
+    )
+
+
+def model_message(model: ModelDescription, mode: Mode | None = None) -> progress_pb2.ModelInfo:
+    """Return the weights in use; with ``mode`` also what lets its steps reuse work."""
+    return progress_pb2.ModelInfo(
+        name=model.name,
+        revision=model.revision,
+        profile=model.profile,
+        precision=model.precision,
+        device=model.device,
+        offload=model.offload,
+        compiled=model.compiled,
+        step_cache=mode.step_cache.label if mode and mode.step_cache else "",
+        guidance_device=model.guidance_device,
+    )
+
+
+def timings_message(
+    timings: GenerationTimings, *, queue_seconds: float, files_seconds: float, total_seconds: float
+) -> progress_pb2.Timings:
+    """Return where the time went; ``files_seconds`` is what writing the pictures' files took."""
+    return progress_pb2.Timings(
+        queue=duration(queue_seconds),
+        encode=duration(timings.encode_seconds),
+        denoise=duration(timings.denoise_seconds),
+        decode=duration(timings.decode_seconds + files_seconds),
+        total=duration(total_seconds),
+    )
+
+
+def duration(seconds: float) -> Duration:
+    """Return a time, to the nanosecond."""
+    message = Duration()
+    message.FromNanoseconds(round(seconds * 1e9))
+    return message

@@ -1,0 +1,1 @@
+"""Restoration of swapped faces: the networks, and how their result comes into the picture."""

@@ -1,0 +1,123 @@
+from __future__ import annotations
+
+import re
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+
+from core.qwen.loras.registry import LoraFacts, LoraRegistry
+from core.runtime.artifacts import ArtifactStore
+from likeness.errors import ArtifactCorrupt, InvalidRequest, LoraNotFound
+
+FACTS = LoraFacts(format="kohya", rank=16, modules=240, base_model="likeness/test")
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    return tmp_path / "artifacts"
+
+
+@pytest.fixture
+def registry(folder: Path) -> LoraRegistry:
+    return LoraRegistry(ArtifactStore(str(folder)))
+
+
+def test_versions_count_from_one(registry: LoraRegistry) -> None:
+    first = registry.register("anna", b"first", facts=FACTS, trigger_word="ohwx")
+    second = registry.register("anna", b"second", facts=FACTS)
+    assert (first.version, second.version) == (1, 2)
+    assert registry.get("anna") == second
+    assert registry.get("anna", 1) == first
+    assert (first.trigger_word, first.format, first.rank, first.size_bytes) == ("ohwx", "kohya", 16, 5)
+    assert (registry.read(first), registry.read(second)) == (b"first", b"second")
+
+
+def test_a_new_process_finds_what_another_registered(registry: LoraRegistry, folder: Path) -> None:
+    record = registry.register("anna", b"first", facts=FACTS)
+    assert LoraRegistry(ArtifactStore(str(folder))).get("anna") == record
+
+
+def test_registrations_at_the_same_time_get_versions_of_their_own(registry: LoraRegistry) -> None:
+    with ThreadPoolExecutor(8) as pool:
+        records = list(pool.map(lambda k: registry.register("anna", b"%d" % k, facts=FACTS), range(24)))
+    assert sorted(record.version for record in records) == list(range(1, 25))
+    assert {registry.read(record) for record in records} == {b"%d" % k for k in range(24)}
+
+
+def test_a_deleted_versions_number_is_never_given_again(registry: LoraRegistry) -> None:
+    for data in (b"1", b"2", b"3"):
+        registry.register("anna", data, facts=FACTS)
+    assert [record.version for record in registry.delete("anna", 3)] == [3]
+    assert registry.get("anna").version == 2
+    assert registry.register("anna", b"4", facts=FACTS).version == 4
+    assert [record.version for record in registry.delete("anna")] == [1, 2, 4]
+    assert registry.register("anna", b"5", facts=FACTS).version == 5
+
+
+def test_deleting_removes_the_file_and_no_other(registry: LoraRegistry, folder: Path) -> None:
+    record = registry.register("anna", b"the same bytes", facts=FACTS)
+    twin = registry.register("anna", b"the same bytes", facts=FACTS)
+    registry.delete("anna", 1)
+    assert len(list(folder.rglob("*.safetensors"))) == 1
+    assert registry.read(twin) == b"the same bytes"
+    with pytest.raises(LoraNotFound, match="deleted"):
+        registry.read(record)
+
+
+@pytest.mark.parametrize("version", [0, 1, 7])
+def test_what_is_not_registered_is_not_found(registry: LoraRegistry, version: int) -> None:
+    for act in (registry.get, registry.delete):
+        with pytest.raises(LoraNotFound) as told:
+            act("anna", version)
+        assert told.value.field == "lora_id"
+
+
+def test_a_deleted_lora_is_not_found(registry: LoraRegistry) -> None:
+    registry.register("anna", b"1", facts=FACTS)
+    registry.delete("anna")
+    for version in (0, 1):
+        with pytest.raises(LoraNotFound):
+            registry.get("anna", version)
+    assert registry.list(page_size=10) == ((), "")
+
+
+def test_pages_list_the_newest_of_each(registry: LoraRegistry) -> None:
+    assert registry.list(page_size=2) == ((), "")
+    for name in ("carl", "anna", "bob", "dora", "bob-2"):
+        registry.register(name, b"1", facts=FACTS)
+        registry.register(name, b"2", facts=FACTS)
+    registry.delete("carl")
+    pages, token = [], ""
+    while True:
+        records, token = registry.list(page_size=2, after=token)
+        pages.append([(record.lora_id, record.version) for record in records])
+        if not token:
+            break
+    assert pages == [[("anna", 2), ("bob", 2)], [("bob-2", 2), ("dora", 2)]]
+
+
+def test_a_file_that_changed_in_the_store_is_not_handed_out(registry: LoraRegistry, folder: Path) -> None:
+    record = registry.register("anna", b"whole", facts=FACTS)
+    next(folder.rglob("*.safetensors")).write_bytes(b"WHOLE")
+    with pytest.raises(ArtifactCorrupt):
+        registry.read(record)
+
+
+def test_a_damaged_manifest_is_told(registry: LoraRegistry, folder: Path) -> None:
+    registry.register("anna", b"1", facts=FACTS)
+    for damage in ("{", "[1]", '{"lora_id": "anna"}'):
+        (folder / "loras/anna/1.json").write_text(damage)
+        with pytest.raises(ArtifactCorrupt, match="manifest"):
+            registry.get("anna")
+
+
+@pytest.mark.parametrize("lora_id", ["", "../x", "A", "a/b", ".a", "a" * 65, "a\n", "_a"])
+def test_an_id_is_never_a_path(registry: LoraRegistry, lora_id: str) -> None:
+    with pytest.raises(InvalidRequest, match=re.escape("a-z")):
+        registry.register(lora_id, b"1", facts=FACTS)
+    with pytest.raises(InvalidRequest):
+        registry.get(lora_id, 1)
+    if lora_id:
+        with pytest.raises(InvalidRequest):
+            registry.list(page_size=1, after=lora_id)
