@@ -5,7 +5,7 @@
 
 A target picture has to show exactly one face; of a reference picture every face that the engine accepts is used, and
 the answer says which were refused and why. Without --references it is the examples' reference and, where the
-insightface package is installed, the six faces of its group photo.
+insightface package is installed, the six faces of its group photo; --more-references adds a folder to either.
 """
 
 from __future__ import annotations
@@ -180,12 +180,15 @@ def main(arguments: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--targets", type=Path, required=True, help="folder of pictures with one face each")
     parser.add_argument("--references", type=Path, help="folder of reference pictures")
+    parser.add_argument("--more-references", type=Path, help="folder of reference pictures to be used as well")
     parser.add_argument("--json", type=Path, help="write every figure here")
     parser.add_argument("--sheet", type=Path, help="write the sheet here (PNG)")
     parser.add_argument("--threads", type=int, default=2)
     chosen = parser.parse_args(arguments)
     analyser = FaceAnalyser(threads=chosen.threads)
     pictures = read_folder(chosen.references) if chosen.references else standard_references()
+    if chosen.more_references:
+        pictures += read_folder(chosen.more_references)
     report = measure(
         analyser,
         MeshEngine(analyser.canonical),

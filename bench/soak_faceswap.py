@@ -4,7 +4,7 @@ Swaps of small pictures in three formats, of groups, by face models that come an
 that leave, deadlines that cannot be met, and bad input, several at once. The same two swaps are made again and again:
 their pictures must stay equal to the bit. The exit status is 1 when an answer was wrong or memory grew.
 
-    python -m bench.soak_faceswap [--requests 1500] [--seed 1] [--clients 4] [--output bench/results/soak_faceswap.json]
+    python -m bench.soak_faceswap [--requests 1800] [--seed 1] [--clients 4] [--output bench/results/soak_faceswap.json]
 """
 
 from __future__ import annotations
@@ -72,7 +72,7 @@ async def soak(options: argparse.Namespace) -> dict[str, Any]:
 
 def parse_options(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     """Read the command line, the process's own when left out."""
-    return option_parser(__doc__, 1500).parse_args(arguments)
+    return option_parser(__doc__, 1800).parse_args(arguments)
 
 
 def main() -> int:

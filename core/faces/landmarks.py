@@ -68,6 +68,9 @@ RIGHT_BROW = (46, 53, 52, 65, 55, 107, 66, 105, 63, 70)
 LEFT_BROW = (276, 283, 282, 295, 285, 336, 296, 334, 293, 300)
 """Outline of the left eyebrow as a closed polygon."""
 
+FOREHEAD = (70, 63, 105, 66, 107, 336, 296, 334, 293, 300, 251, 284, 332, 297, 338, 10, 109, 67, 103, 54, 21)
+"""Outline of the forehead from the upper edge of the brows to the top of the face."""
+
 NOSE_TIP = 4
 NOSE_BRIDGE = 168
 FOREHEAD_TOP = 10

@@ -15,6 +15,9 @@ from services.faceswap.engines.masks import blur, erode
 
 _FIELD_PIXELS = 96
 """Width of a face in pixels at which low-frequency fields are worked out."""
+_BAND_ROWS = 32
+_LEAST_COLOUR = 0.5
+"""Share of the features' colour that stays on the darkest skin."""
 
 
 @dataclass(frozen=True)
@@ -27,12 +30,14 @@ class ToneSettings:
     """Share of the reference's own low-frequency shading inside the face, 0–1."""
     contrast: float = 1.2
     """Gain of the reference's features."""
-    darkening: float = 0.25
+    darkening: float = 0.5
     """How far features follow the skin's lightness: 0 adds them as they are, 1 multiplies."""
-    outer_limit: float = 8.0
+    outer_limit: float = 16.0
     """Largest strength of features beside brows, eyes, nose and mouth, in Lab."""
-    chroma: float = 0.6
-    """Gain of the features' colour on skin, where it is mostly the light's; lips and eyes keep theirs."""
+    forehead_limit: float = 6.0
+    """The same on the forehead."""
+    chroma: float = 0.85
+    """Gain of the features' colour on skin, where it is partly the light's; lips and eyes keep theirs."""
 
 
 def skin_field(lab: FloatArray, skin: FloatArray, sigma: float) -> FloatArray:
@@ -59,6 +64,8 @@ class ToneMasks:
     """Where the reference's features are left out and the target's bare skin shows, without its brows."""
     coloured: FloatArray
     """Where features have a colour of their own: lips and eyes."""
+    forehead: FloatArray
+    """Where strands and the shadow of a fringe lie that were not told from skin."""
     middle: FloatArray
     """Brows, eyes, nose and mouth. Strong features beside them are strands of hair and their shadows."""
 
@@ -87,17 +94,25 @@ def transfer_tone(
     size = (reference.shape[1], reference.shape[0])
     # Around the target's brows and hair its own skin ends softly, or their outline would show.
     bare = blur(erode(masks.target_skin, 0.03 * width), 0.02 * width)
-    own = (target - _enlarge(target_field, size)) * bare[..., None]
-    features = reference - _enlarge(reference_field, size)
-    limited = np.tanh(features / settings.outer_limit) * settings.outer_limit
-    features = limited + (features - limited) * masks.middle[..., None]
-    features += (own - features) * masks.plain[..., None]
-    gain_full = _enlarge(gain.astype(np.float32), size) * settings.contrast
+    reference_wide, target_wide = _enlarge(reference_field, size), _enlarge(target_field, size)
+    gain_full = _enlarge(gain.astype(np.float32), size) * np.float32(settings.contrast)
     result = _enlarge(base, size)
-    result[..., 0] += features[..., 0] * gain_full
-    chroma = (settings.chroma + (1 - settings.chroma) * masks.coloured) * np.sqrt(np.clip(gain_full, 0.3, 1.2))
-    result[..., 1:] += features[..., 1:] * chroma[..., None]
-    result[..., 0] = np.clip(result[..., 0], 0, 100)
+    # At full strength the colour of lips and eyes would glow on darker skin, which reflects less light.
+    fading = _enlarge(np.clip(ratio, _LEAST_COLOUR, 1.0).astype(np.float32), size) * np.float32(settings.contrast**0.5)
+    # What follows looks at single pixels, so it works in bands that stay in the processor's caches.
+    for top in range(0, len(result), _BAND_ROWS):
+        rows = slice(top, top + _BAND_ROWS)
+        features = reference[rows] - reference_wide[rows]
+        limit = settings.outer_limit + (settings.forehead_limit - settings.outer_limit) * masks.forehead[rows, :, None]
+        limited = np.tanh(features / limit) * limit
+        features = limited + (features - limited) * masks.middle[rows, :, None]
+        own = (target[rows] - target_wide[rows]) * bare[rows, :, None]
+        features += (own - features) * masks.plain[rows, :, None]
+        chroma = settings.chroma + (1 - settings.chroma) * masks.coloured[rows]
+        chroma *= fading[rows]
+        band = result[rows]
+        band[..., 0] = np.clip(band[..., 0] + features[..., 0] * gain_full[rows], 0, 100)
+        band[..., 1:] += features[..., 1:] * chroma[..., None]
     return np.asarray(result)
 
 

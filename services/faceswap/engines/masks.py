@@ -93,6 +93,13 @@ def middle(points: FloatArray, size: tuple[int, int], width: float) -> FloatArra
     return blur(grow(inside, 0.03 * width), 0.035 * width)
 
 
+def forehead(points: FloatArray, size: tuple[int, int], width: float) -> FloatArray:
+    """The part of the face above the brows, 0–1, with a soft border that does not reach them."""
+    brows = np.maximum(*(fill(points, brow, size, hull=True) for brow in (landmarks.RIGHT_BROW, landmarks.LEFT_BROW)))
+    mask = fill(points, landmarks.FOREHEAD, size, hull=True)
+    return blur(erode(mask * (1 - grow(brows, 0.02 * width)), 0.02 * width), 0.02 * width)
+
+
 def features(points: FloatArray, size: tuple[int, int], width: float) -> FloatArray:
     """Eyes, brows, lips and nostrils: what is not skin in every face. 0 or 1."""
     mask = lips_and_eyes(points, size)

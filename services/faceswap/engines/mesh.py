@@ -11,7 +11,6 @@ import numpy as np
 from core.faces import CanonicalFace, Face, landmarks
 from core.faces.arrays import FloatArray, Image, IntArray
 from core.faces.blending import match_detail
-from core.faces.expression import opening
 from core.faces.pose import place_face
 from core.faces.region import region_around
 from likeness.errors import FaceTooSmall, FaceTurnedTooFar
@@ -21,7 +20,7 @@ from services.faceswap.engines.blend import blend_bands, seam_ratio
 from services.faceswap.engines.colour import ToneMasks, ToneSettings, to_lab, to_rgb, transfer_tone
 from services.faceswap.engines.occluders import Occluders, find_hair, find_occluders
 from services.faceswap.engines.scene import Kept, Scene, Warped
-from services.faceswap.engines.shape import ShapeModel, ShapeSettings, blend_shape, mouth_triangles
+from services.faceswap.engines.shape import ShapeModel, ShapeSettings, blend_shape, closed_eyes, mouth_triangles
 from services.faceswap.engines.warp import Source, prepare_source, rasterise, vertex_facing
 
 _MARGIN = 0.12
@@ -57,7 +56,7 @@ class MeshSettings:
     shape: ShapeSettings = field(default_factory=ShapeSettings)
     erode: float = 0.0
     """How much of the oval's rim stays the target's."""
-    feather: float = 0.05
+    feather: float = 0.06
     """Over how much the mask rises from 0 to 1."""
     stretch: tuple[float, float] = (2.2, 4.0)
     """Stretch of the reference in the result at which its mirrored other side begins to step in, and fully has."""
@@ -65,10 +64,10 @@ class MeshSettings:
     """Where inside the outline the reference's features begin to show, and over how much they come in full."""
     hair_margin: float = 0.045
     """How far around the reference's hair its features are left out."""
+    target_hair_margin: float = 0.015
+    """How far around the target's hair the target's skin stays."""
     keep_glasses: bool = True
     """Keep the frame of the target's glasses; eyes behind a broad frame cost likeness."""
-    closed_eye: float = 0.5
-    """Below this share of the target's eye openness the reference's eye counts as closed and the target's is kept."""
     tone: ToneSettings = field(default_factory=ToneSettings)
 
 
@@ -157,7 +156,7 @@ class MeshEngine:
         oval = masks.fill(scene.result, landmarks.OVAL, scene.size)
         inside = np.where(oval[..., None] > 0, inside, scene.pixels).astype(np.float32)
         mask = masks.inner_oval(scene.result, scene.size, scene.width, settings.erode, settings.feather)
-        mask *= 1 - masks.soften(over.hair, 0.03 * scene.width)
+        mask *= 1 - masks.soften(over.hair, settings.target_hair_margin * scene.width)
         mask *= masks.blur(warped.seen, 0.02 * scene.width)
         levels = int(np.clip(np.round(np.log2(max(scene.width, 8.0))) - 3, 2, 6))
         blended = blend_bands(inside, scene.pixels, mask, levels)
@@ -184,6 +183,7 @@ class MeshEngine:
             interior=masks.inner_oval(scene.result, size, width, *_INTERIOR),
             plain=np.maximum(masks.soften(warped.hair, self._settings.hair_margin * width), rim),
             coloured=masks.blur(masks.lips_and_eyes(scene.result, size), 0.02 * width),
+            forehead=masks.forehead(scene.result, size, width),
             middle=masks.middle(scene.result, size, width),
         )
 
@@ -234,11 +234,9 @@ class MeshEngine:
         """What stays the target's, moved with the shape: the mouth's inside, and eyes that the reference has closed."""
         pieces = [self._mouth]
         triangles = self._canonical.triangles
-        for eye, lids, corners in (
-            (landmarks.RIGHT_EYE, landmarks.RIGHT_LIDS, landmarks.RIGHT_EYE_CORNERS),
-            (landmarks.LEFT_EYE, landmarks.LEFT_LIDS, landmarks.LEFT_EYE_CORNERS),
-        ):
-            if opening(own, lids, corners) < self._settings.closed_eye * opening(scene.target, lids, corners):
+        closed = closed_eyes(scene.target, own, self._settings.shape)
+        for eye, taken in zip((landmarks.RIGHT_EYE, landmarks.LEFT_EYE), closed, strict=True):
+            if taken:
                 pieces.append(triangles[np.isin(triangles, eye).all(axis=1)])
         chosen = np.concatenate(pieces)
         raster = rasterise(scene.result, chosen, scene.size)

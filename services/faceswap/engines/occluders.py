@@ -127,7 +127,7 @@ def _hair(lab: FloatArray, points: FloatArray, size: tuple[int, int], width: flo
     keep = np.zeros(count, dtype=bool)
     keep[np.unique(labels[erode(oval, 0.04 * width) == 0])] = True
     keep[0] = False
-    return blur(grow(keep[labels].astype(np.float32), 0.012 * width), 0.012 * width)
+    return blur(keep[labels].astype(np.float32), 0.008 * width)
 
 
 def _samples(pixels: FloatArray) -> FloatArray:

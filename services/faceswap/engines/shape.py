@@ -1,8 +1,8 @@
 """The shape of the swapped face: the target's, moved part of the way towards the reference's proportions.
 
 Both meshes are compared in the canonical, frontal frame, so head pose plays no part. What an expression changes moves
-as one piece: an eye, a brow or the mouth is shifted and scaled evenly, so its openness stays the target's. The outline
-does not move, so nothing outside the mask has to.
+as one piece: an eye, a brow or the mouth is shifted and scaled, then its opening is set back towards the target's. The
+outline does not move, so nothing outside the mask has to.
 """
 
 from dataclasses import dataclass
@@ -11,12 +11,12 @@ import numpy as np
 
 from core.faces import CanonicalFace, Placement, landmarks
 from core.faces.arrays import FloatArray, IntArray
-from core.faces.expression import mouth_curve
+from core.faces.expression import mouth_curve, opening
 
-_SMOOTHING_STEPS = 12
+_SMOOTHING_STEPS = 4
 _CURVE_REACH = 0.35
 """Distance from the lips, in widths of the mouth, at which the skin follows them by a third when they are bent."""
-_BORDER = 0.22
+_BORDER = 0.06
 """Distance from the outline, in face widths, at which points move in full."""
 
 
@@ -38,13 +38,13 @@ class _Opening:
     lower_share: float
     """Which part of a correction the lower side takes."""
 
-    def restore(self, own: FloatArray, moved: FloatArray) -> None:
-        """Set the gap of `moved` to that of `own` relative to the width, in place."""
+    def restore(self, own: FloatArray, moved: FloatArray, share: float) -> None:
+        """Set the gap of `moved` back to that of `own` relative to the width, this far (0–1), in place."""
         first, last = self.corners
         widths = [max(float(np.linalg.norm(face[first] - face[last])), 1e-9) for face in (own, moved)]
         lower, upper = list(self.lower[0]), list(self.upper[0])
         wanted = (own[lower] - own[upper]) * (widths[1] / widths[0])
-        change = wanted - (moved[lower] - moved[upper])
+        change = share * (wanted - (moved[lower] - moved[upper]))
         for ring in self.lower:
             moved[list(ring)] += self.lower_share * change
         for ring in self.upper:
@@ -79,11 +79,11 @@ _PIECES = (
     _Piece(landmarks.RIGHT_BROW, (0.9, 1.1)),
     _Piece(landmarks.LEFT_BROW, (0.9, 1.1)),
 )
-_OPENINGS = (
+_EYES = (
     _lid_rings(landmarks.RIGHT_EYE_REFINED, landmarks.RIGHT_EYE_CORNERS),
     _lid_rings(landmarks.LEFT_EYE_REFINED, landmarks.LEFT_EYE_CORNERS),
-    _lip_rings(),
 )
+_MOUTH = _lip_rings()
 
 
 @dataclass(frozen=True)
@@ -94,8 +94,13 @@ class ShapeSettings:
     """Of the way towards the reference's proportions, 0–1."""
     piece_detail: float = 1.0
     """How far eyes, brows and lips take the reference's own form, over being shifted and scaled as one, 0–1."""
-    keep_curve: float = 0.6
+    keep_curve: float = 0.3
     """How far the mouth is bent back to the target's curve, 0–1: the target's smile, not the reference's."""
+    keep_lids: float = 0.6
+    """How far the gap of the lids goes back to the target's where both look, 0–1. Between open eyes a part of the
+    difference is the persons' own form; an eye that the reference has closed goes back in full."""
+    closed_eye: float = 0.5
+    """Below this share of the target's eye openness the reference's eye counts as closed, and the target's is kept."""
 
 
 @dataclass(frozen=True)
@@ -149,10 +154,23 @@ def blend_shape(
         smooth[index] = moved[index]
         weights[index] = weights[index].mean()
     result = own + settings.strength * weights[:, None] * smooth
-    for opening in _OPENINGS:
-        opening.restore(own, result)
+    for eye, closed in zip(_EYES, closed_eyes(target, reference, settings), strict=True):
+        eye.restore(own, result, 1.0 if closed else settings.keep_lids)
+    _MOUTH.restore(own, result, 1.0)
     _restore_curve(own, result, settings.keep_curve)
     return target_placement.place(result)
+
+
+def closed_eyes(target: FloatArray, reference: FloatArray, settings: ShapeSettings) -> tuple[bool, bool]:
+    """Whether the reference's right and left eye are closed beside the target's. Meshes are in pixels."""
+
+    def closed(lids: tuple[tuple[int, int], ...], corners: tuple[int, int]) -> bool:
+        return opening(reference, lids, corners) < settings.closed_eye * opening(target, lids, corners)
+
+    return (
+        closed(landmarks.RIGHT_LIDS, landmarks.RIGHT_EYE_CORNERS),
+        closed(landmarks.LEFT_LIDS, landmarks.LEFT_EYE_CORNERS),
+    )
 
 
 def _move_as_one(own: FloatArray, other: FloatArray, limits: tuple[float, float]) -> FloatArray:

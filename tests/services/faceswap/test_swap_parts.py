@@ -29,6 +29,22 @@ def test_shape_keeps_the_openness_of_mouth_and_eyes(analyser: FaceAnalyser, refe
     assert eye_openness(shape) == pytest.approx(target.eye_openness, abs=0.04)
 
 
+@pytest.mark.parametrize("factor", [0.8, 0.2])
+def test_lids_keep_a_part_of_the_references_form_unless_its_eyes_are_closed(
+    analyser: FaceAnalyser, reference: Face, factor: float
+) -> None:
+    target = reference.mesh.points
+    narrowed = target.copy()
+    for upper, lower in (*landmarks.RIGHT_LIDS, *landmarks.LEFT_LIDS):
+        middle = target[[upper, lower]].mean(axis=0)
+        narrowed[[upper, lower]] = middle + factor * (target[[upper, lower]] - middle)
+    placement = reference.placement
+    model = ShapeModel.of(analyser.canonical)
+    shape = blend_shape(target, placement, narrowed, placement, model, ShapeSettings(keep_lids=0.5))
+    change = (eye_openness(target) - eye_openness(shape)) / (eye_openness(target) - eye_openness(narrowed))
+    assert change == pytest.approx(0.5 if factor > 0.5 else 0.0, abs=0.05)
+
+
 @pytest.mark.parametrize("index", BARE[:4])
 def test_shape_bends_the_mouth_back_to_the_targets_curve(analyser: FaceAnalyser, reference: Face, index: int) -> None:
     (target,) = analyser.analyse(drawn(index), attributes=False)
