@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import aclosing, asynccontextmanager
 
 from fastapi import FastAPI
 from fastapi.exceptions import RequestValidationError
@@ -20,12 +20,14 @@ from gateway.errors import from_http, from_validation, problem_response
 from gateway.exchange import Gateway
 from gateway.middleware import BodyLimitMiddleware, ContextMiddleware
 from gateway.reference import ReferenceCheck
+from gateway.rewriting import SceneRewriter
 from gateway.routes import artifacts as stored
-from gateway.routes import drawing, face_models, faces, loras, operations
+from gateway.routes import drawing, editing, face_models, faces, loras, operations, training
 from gateway.settings import GatewaySettings
 from likeness.channel import ChannelOptions
 from likeness.client import AsyncClient
 from likeness.errors import LikenessError
+from likeness.trainer_client import AsyncTrainerClient
 
 VERSION = "0.1.0"
 
@@ -44,10 +46,16 @@ def create_app(settings: GatewaySettings, lifecycle: Lifecycle | None = None) ->
         client = AsyncClient(
             settings.generator_address,
             settings.faceswap_address,
+            settings.editor_address or None,
             channel_options=ChannelOptions(max_message_bytes=settings.max_message_bytes),
         )
-        async with client, SafeFetcher(policy) as fetcher:
-            app.state.gateway = Gateway(settings, client, fetcher, ReferenceCheck(), watched, artifacts)
+        trainer = AsyncTrainerClient(
+            settings.trainer_address, channel_options=ChannelOptions(max_message_bytes=settings.max_message_bytes)
+        )
+        async with client, trainer, SafeFetcher(policy) as fetcher, aclosing(SceneRewriter(settings)) as rewriter:
+            app.state.gateway = Gateway(
+                settings, client, fetcher, ReferenceCheck(), watched, artifacts, trainer, rewriter
+            )
             yield
 
     app = FastAPI(
@@ -66,9 +74,11 @@ def create_app(settings: GatewaySettings, lifecycle: Lifecycle | None = None) ->
     )
     app.add_middleware(ContextMiddleware)
     app.include_router(drawing.router)
+    app.include_router(editing.router)
     app.include_router(faces.router)
     app.include_router(face_models.router)
     app.include_router(loras.router)
+    app.include_router(training.router)
     app.include_router(stored.router)
     app.include_router(operations.router)
     app.mount(operations.DOCS_STATIC, operations.docs_files())

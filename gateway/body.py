@@ -23,8 +23,8 @@ Model = TypeVar("Model", bound=BaseModel)
 MAX_JSON_DEPTH = 16
 MAX_JSON_VALUES = 10_000
 """Most values of a JSON body, counted by its brackets and commas, those within texts included."""
-MAX_FORM_FIELDS = 64
-MAX_FORM_FILES = 32
+MAX_FORM_FIELDS = 256
+MAX_FORM_FILES = 101
 # Fields that are files may be sent as text too (a data URL), so a text part may be as large as the body.
 _BOUNDARY = re.compile(rb"[0-9A-Za-z'()+_,./:=? -]{1,70}")
 # Every byte is a character of it, so that the form's reader loses nothing and we can tell what is no UTF-8.

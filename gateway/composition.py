@@ -34,13 +34,14 @@ class Call:
 
 
 @dataclass
-class _Clock:
+class Clock:
     """Wall time by stage."""
 
     seconds: dict[Stage, float] = field(default_factory=dict)
     started: float = field(default_factory=time.perf_counter)
 
     def lap(self, stage: Stage) -> None:
+        """Count the time since the last lap to ``stage``."""
         now = time.perf_counter()
         self.seconds[stage] = self.seconds.get(stage, 0.0) + now - self.started
         self.started = now
@@ -48,7 +49,7 @@ class _Clock:
 
 async def draw(call: Call, request: generator.GenerateRequest, *, names: Mapping[str, str] | None = None) -> Work:
     """Draw pictures from words. Raises LikenessError; ``names`` are the body's own of its fields, by the protos'."""
-    clock = _Clock()
+    clock = Clock()
     finished: Finished | None = None
     async with aclosing(_drawing(call, request, names)) as events:
         async for event in events:
@@ -64,7 +65,7 @@ async def draw(call: Call, request: generator.GenerateRequest, *, names: Mapping
 
 async def swap(call: Call, request: faceswap.SwapRequest) -> Work:
     """Put the face of a reference onto a given picture. Raises LikenessError."""
-    clock = _Clock()
+    clock = Clock()
     yield Progress(Stage.SWAPPING, Started(0.0))
     try:
         result = await call.client.send_swap(request, call.deadline.options(call.metadata))
@@ -88,7 +89,7 @@ async def portrait(
     ``swap_template`` is the swap without its target. The generator goes on with the next picture while the one
     before is swapped. Raises LikenessError; the fields are the REST body's.
     """
-    clock = _Clock()
+    clock = Clock()
     # Nothing is told before: a reference that will not do is refused with the status that is its own.
     await check_reference(call.client, call.metadata, call.deadline, swap_template)
     clock.lap(Stage.REFERENCE)
@@ -98,7 +99,7 @@ async def portrait(
             if isinstance(event, GeneratedPicture):
                 clock.lap(Stage.DRAWING)
                 yield Progress(Stage.SWAPPING, Started(0.0))
-                result = await _swap_into(call, event, swap_template)
+                result = await swap_into(call, event, swap_template)
                 clock.lap(Stage.SWAPPING)
                 original = event.picture if include_original else None
                 yield PictureReady(event.index, result.picture, event.seed, original, result)
@@ -121,7 +122,10 @@ async def _drawing(
         raise in_rest_names(error, names) from error
 
 
-async def _swap_into(call: Call, drawn: GeneratedPicture, template: faceswap.SwapRequest) -> SwapResult:
+async def swap_into(
+    call: Call, drawn: GeneratedPicture, template: faceswap.SwapRequest, *, field: str = "prompt"
+) -> SwapResult:
+    """Swap into a picture that was drawn; what it shows came from ``field``. Raises LikenessError."""
     request = faceswap.SwapRequest()
     request.CopyFrom(template)
     request.target_image.CopyFrom(_as_input(drawn.picture))
@@ -129,8 +133,8 @@ async def _swap_into(call: Call, drawn: GeneratedPicture, template: faceswap.Swa
         return await call.client.send_swap(request, call.deadline.options(call.metadata))
     except LikenessError as error:
         # The client handed in no target: what the drawn picture shows comes from the prompt.
-        renamed = in_rest_names(error, {"target_image": "prompt"})
-        if renamed.field == "prompt":
+        renamed = in_rest_names(error, {"target_image": field})
+        if renamed.field == field:
             renamed.message = f"the picture drawn with seed {drawn.seed}: {error.message}"
             renamed.metadata = {**error.metadata, "seed": str(drawn.seed)}
         raise renamed from error

@@ -22,11 +22,13 @@ from gateway.images import MAX_IMAGE_BYTES, image_input
 from gateway.models import ReferenceBody, SwapFields
 from gateway.negotiation import MEDIA_TYPES, Accepted, negotiate
 from gateway.reference import ReferenceCheck
+from gateway.rewriting import SceneRewriter
 from gateway.settings import GatewaySettings
 from gateway.swap_translation import SwapPictures, check_swap
 from likeness.client import AsyncClient
 from likeness.common.v1 import image_pb2
 from likeness.errors import NotAcceptable
+from likeness.trainer_client import AsyncTrainerClient
 
 Model = TypeVar("Model", bound=BaseModel)
 
@@ -42,6 +44,8 @@ class Gateway:
     lifecycle: Lifecycle
     artifacts: ArtifactStore
     """The store of the services, which stored pictures are handed out from."""
+    trainer: AsyncTrainerClient
+    rewriter: SceneRewriter
 
     @staticmethod
     def of(request: Request) -> Gateway:

@@ -35,7 +35,7 @@ ImageValue = Annotated[
 ]
 
 
-def _choice(kind: type[StrEnum], *without: StrEnum) -> Callable[[Any], Any]:
+def choice(kind: type[StrEnum], *without: StrEnum) -> Callable[[Any], Any]:
     """Return what turns a choice's text into the choice: strict types, as JSON has them, would take no text."""
     choices = [choice for choice in kind if choice not in without]
 
@@ -64,7 +64,7 @@ def _split_indexes(value: Any, info: ValidationInfo) -> Any:
 Indexes = Annotated[list[int], BeforeValidator(_split_indexes)]
 GenderChoice = Annotated[
     Gender | None,
-    BeforeValidator(_choice(Gender, Gender.UNKNOWN)),
+    BeforeValidator(choice(Gender, Gender.UNKNOWN)),
     WithJsonSchema({"type": "string", "enum": [Gender.FEMALE.value, Gender.MALE.value]}),
 ]
 
@@ -91,7 +91,7 @@ class LoraBody(Body):
 class AnswerFields(Body):
     """How the answer is encoded and delivered."""
 
-    output_format: Annotated[ImageFormat | None, BeforeValidator(_choice(ImageFormat))] = Field(
+    output_format: Annotated[ImageFormat | None, BeforeValidator(choice(ImageFormat))] = Field(
         None, description="File format of the pictures; what Accept names, else png."
     )
     quality: int | None = limited(
@@ -136,7 +136,7 @@ class DrawingFields(AnswerFields):
     trigger_word: str = limited(
         generator.GenerateRequest, "trigger_word", "", "Put in front of the prompt when the prompt does not hold it."
     )
-    priority: Annotated[Priority, BeforeValidator(_choice(Priority))] = Field(
+    priority: Annotated[Priority, BeforeValidator(choice(Priority))] = Field(
         Priority.NORMAL,
         description="Which work goes first where several requests wait: high before the tenant's own others, low after "
         "everybody's. It does not change the pictures.",
@@ -187,7 +187,7 @@ class SwapFields(Body):
         faceswap.SwapRequest, "reference_face_indexes", [], "Several faces of reference_image to put in, in "
         "reference_order; a list, or text with commas.",
     )  # fmt: skip
-    reference_order: Annotated[FaceOrder, BeforeValidator(_choice(FaceOrder))] = Field(
+    reference_order: Annotated[FaceOrder, BeforeValidator(choice(FaceOrder))] = Field(
         FaceOrder.LARGE_TO_SMALL, description="Order in which the faces of a reference count."
     )
     reference_gender: GenderChoice = Field(None, description="Only faces of a reference that look like this count.")
@@ -196,7 +196,7 @@ class SwapFields(Body):
         "list, or text with commas. When empty the first ones, as many as there are references.",
     )  # fmt: skip
     all_target_faces: bool = Field(False, description="Change every face of the target that the rules leave.")
-    target_order: Annotated[FaceOrder, BeforeValidator(_choice(FaceOrder))] = Field(
+    target_order: Annotated[FaceOrder, BeforeValidator(choice(FaceOrder))] = Field(
         FaceOrder.LARGE_TO_SMALL, description="Order in which target_face_indexes count."
     )
     target_gender: GenderChoice = Field(None, description="Only faces of the target that look like this are changed.")
@@ -281,7 +281,7 @@ class FaceModelBody(Body):
         face_models.BuildFaceModelRequest, "images", ..., "Photos of one person with one face each, 1–20. Others are "
         "rejected, and the answer says which and why.",
     )  # fmt: skip
-    average: Annotated[FaceModelAverage, BeforeValidator(_choice(FaceModelAverage))] = Field(
+    average: Annotated[FaceModelAverage, BeforeValidator(choice(FaceModelAverage))] = Field(
         FaceModelAverage.MEAN, description="How the photos' embeddings become one."
     )
     min_score: float | None = limited(

@@ -16,8 +16,17 @@ from gateway.answer_models import (
     FaceModelListDocument,
     ProblemDocument,
 )
+from gateway.edit_models import EditBody, SceneBody
 from gateway.loras import LoraDrawBody, LoraFileBody, LoraListDocument, LoraRemovalDocument, RegisteredLoraDocument
 from gateway.models import DrawBody, FaceModelBody, FastPortraitBody, PortraitBody, SwapBody
+from gateway.training import (
+    TrainingBody,
+    TrainingForecastDocument,
+    TrainingImageBody,
+    TrainingImageDocument,
+    TrainingJobDocument,
+    TrainingJobListDocument,
+)
 from likeness.errors import ERRORS, PROBLEM_MEDIA_TYPE, LikenessError, problem
 
 TITLE = "Likeness"
@@ -37,10 +46,14 @@ BODIES: tuple[type[BaseModel], ...] = (
     DrawBody,
     PortraitBody,
     FastPortraitBody,
+    EditBody,
+    SceneBody,
     SwapBody,
     FaceModelBody,
     LoraDrawBody,
     LoraFileBody,
+    TrainingBody,
+    TrainingImageBody,
 )
 DOCUMENTS: tuple[type[BaseModel], ...] = (
     AnswerDocument,
@@ -49,10 +62,22 @@ DOCUMENTS: tuple[type[BaseModel], ...] = (
     RegisteredLoraDocument,
     LoraListDocument,
     LoraRemovalDocument,
+    TrainingJobDocument,
+    TrainingJobListDocument,
+    TrainingForecastDocument,
+    TrainingImageDocument,
     ProblemDocument,
 )
 _TEMPLATE = "#/components/schemas/{model}"
-_IMAGE_FIELDS = ("reference_image", "target_image", "match_image")
+_IMAGE_FIELDS = (
+    "reference_image",
+    "target_image",
+    "match_image",
+    "image",
+    "source_image",
+    "character_image",
+    "mask",
+)
 _IMAGE_LISTS = ("references", "images")
 _IMAGE_FILE = {
     "type": "string",
@@ -193,6 +218,8 @@ def _form_schema(schema: dict[str, Any]) -> dict[str, Any]:
             form["properties"][name] = _IMAGE_FILE
     if "file" in form["properties"]:
         form["properties"]["file"] = {"type": "string", "format": "binary", "description": "A safetensors file."}
+    if "archive" in form["properties"]:
+        form["properties"]["archive"] = {"type": "string", "format": "binary", "description": "A zip file of photos."}
     for name in _IMAGE_LISTS:
         if name in form["properties"]:
             form["properties"][name] = {**schema["properties"][name], "items": _IMAGE_FILE}

@@ -191,22 +191,24 @@ def comparison(message: faceswap.CompareFacesResponse) -> r.Comparison:
     return r.Comparison(message.identity, face(message.first_face), face(message.second_face))
 
 
+def mode(message: generator.Mode) -> r.Mode:
+    """Return a mode."""
+    return r.Mode(
+        message.name,
+        message.default_steps,
+        message.default_true_cfg_scale,
+        message.distilled_lora,
+        message.adjustable,
+        message.default_negative_prompt,
+        message.step_cache,
+    )
+
+
 def generator_capabilities(message: generator.GetCapabilitiesResponse) -> r.GeneratorCapabilities:
     """Return what the generator can do."""
     return r.GeneratorCapabilities(
         model=model(message.model),
-        modes=tuple(
-            r.Mode(
-                mode.name,
-                mode.default_steps,
-                mode.default_true_cfg_scale,
-                mode.distilled_lora,
-                mode.adjustable,
-                mode.default_negative_prompt,
-                mode.step_cache,
-            )
-            for mode in message.modes
-        ),
+        modes=tuple(map(mode, message.modes)),
         sizes=tuple(r.Size(size.aspect_ratio, size.width, size.height) for size in message.sizes),
         size_multiple=message.size_multiple,
         min_pixels=message.min_pixels,

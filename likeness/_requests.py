@@ -72,7 +72,7 @@ def image_output(
     output_format: ImageFormat = ImageFormat.PNG, quality: int | None = None, store: bool = False
 ) -> image_pb2.ImageOutput:
     """Return how an answer's pictures are encoded and delivered."""
-    return _filled(image_pb2.ImageOutput, format=FORMATS[ImageFormat(output_format)], quality=quality, store=store)
+    return filled(image_pb2.ImageOutput, format=FORMATS[ImageFormat(output_format)], quality=quality, store=store)
 
 
 def generate_request(
@@ -96,7 +96,7 @@ def generate_request(
     store: bool = False,
 ) -> generator.GenerateRequest:
     """Return the message of a drawing. The server's own default stands for everything left out."""
-    return _filled(
+    return filled(
         generator.GenerateRequest,
         prompt=prompt,
         negative_prompt=negative_prompt,
@@ -109,7 +109,7 @@ def generate_request(
         steps=steps,
         true_cfg_scale=true_cfg_scale,
         loras=[
-            _filled(generator.LoraSelection, lora_id=lora.lora_id, version=lora.version, strength=lora.strength)
+            filled(generator.LoraSelection, lora_id=lora.lora_id, version=lora.version, strength=lora.strength)
             for lora in loras
         ],
         trigger_word=trigger_word,
@@ -134,7 +134,7 @@ class Reference:
 def reference(value: Reference | ImageSource) -> faceswap.Reference:
     """Return the message of a person to put in. Raises OSError when a path cannot be read."""
     entry = value if isinstance(value, Reference) else Reference(value)
-    message = _filled(faceswap.Reference, face_index=entry.face_index)
+    message = filled(faceswap.Reference, face_index=entry.face_index)
     if entry.image is not None:
         message.image.CopyFrom(image_input(entry.image))
     else:
@@ -174,7 +174,7 @@ def swap_request(
     store: bool = False,
 ) -> faceswap.SwapRequest:
     """Return the message of a swap. Raises OSError when a path cannot be read."""
-    return _filled(
+    return filled(
         faceswap.SwapRequest,
         target_image=image_input(target_image),
         reference_image=None if reference_image is None else image_input(reference_image),
@@ -213,7 +213,7 @@ def detect_request(
     drawing: ImageFormat | None = None,
 ) -> faceswap.DetectFacesRequest:
     """Return the message that asks for faces. Raises OSError when a path cannot be read."""
-    return _filled(
+    return filled(
         faceswap.DetectFacesRequest,
         image=image_input(image),
         min_score=min_score,
@@ -233,7 +233,7 @@ def compare_request(
     min_score: float | None = None,
 ) -> faceswap.CompareFacesRequest:
     """Return the message that asks how alike two faces are. Raises OSError when a path cannot be read."""
-    return _filled(
+    return filled(
         faceswap.CompareFacesRequest,
         first_image=image_input(first_image),
         second_image=image_input(second_image),
@@ -253,7 +253,7 @@ def build_face_model_request(
     replace: bool = False,
 ) -> models.BuildFaceModelRequest:
     """Return the message that builds a face model. Raises OSError when a path cannot be read."""
-    return _filled(
+    return filled(
         models.BuildFaceModelRequest,
         face_model_id=face_model_id,
         images=[image_input(image) for image in images],
@@ -265,10 +265,10 @@ def build_face_model_request(
 
 def list_face_models_request(page_size: int = 0, page_token: str = "") -> models.ListFaceModelsRequest:
     """Return the message that asks for a page of face models."""
-    return _filled(models.ListFaceModelsRequest, page_size=page_size, page_token=page_token)
+    return filled(models.ListFaceModelsRequest, page_size=page_size, page_token=page_token)
 
 
-def _filled(kind: type[M], **values: Any) -> M:
+def filled(kind: type[M], **values: Any) -> M:
     """Return a message with these values; None leaves a field out."""
     try:
         return kind(**values)

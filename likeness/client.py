@@ -23,15 +23,19 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from likeness import _convert as convert
 from likeness import _requests as requests
+from likeness._edit_calls import EditCalls, edit_request
 from likeness._lora_calls import LoraCalls, LoraSource
 from likeness._requests import ImageSource
 from likeness.calls import CallOptions, StreamCall, UnaryCall
 from likeness.channel import (
+    DEFAULT_EDITOR_ADDRESS,
     DEFAULT_FACESWAP_ADDRESS,
     DEFAULT_GENERATOR_ADDRESS,
     ChannelOptions,
     open_channel,
 )
+from likeness.editor.v1 import editor_service_pb2 as editor
+from likeness.edits import EditFinished, Editing, EditorCapabilities
 from likeness.errors import Internal, LikenessError
 from likeness.face_models import FaceModel, FaceModelBuild, FaceModelPage
 from likeness.faceswap.v1 import face_model_service_pb2 as models
@@ -58,25 +62,36 @@ Progress = Callable[[GenerationEvent], Awaitable[None] | None]
 
 GENERATOR_HEALTH = "likeness.generator.v1.GeneratorService"
 FACESWAP_HEALTH = "likeness.faceswap.v1.FaceSwapService"
+EDITOR_HEALTH = "likeness.editor.v1.EditorService"
 HEALTH_TIMEOUT_SECONDS = 2.0
 
 
 class AsyncClient:
-    """Calls the generator and the faceswap service. Use it as an async context manager, inside one event loop."""
+    """Calls the services of a deployment. Use it as an async context manager, inside one event loop."""
 
     def __init__(
         self,
         generator_address: str = DEFAULT_GENERATOR_ADDRESS,
         faceswap_address: str = DEFAULT_FACESWAP_ADDRESS,
+        editor_address: str | None = None,
         *,
         channel_options: ChannelOptions | None = None,
         default_options: CallOptions | None = None,
     ) -> None:
-        """Take the services' addresses, ``host:port`` or a gRPC target. Connects with the first call."""
+        """Take the services' addresses, ``host:port`` or a gRPC target. Connects with the first call.
+
+        Not every deployment has an editor: where no address is given it's looked for at its default one when it's
+        called, and `health` leaves it out.
+        """
         self._default = default_options or CallOptions()
         generator_channel = open_channel(generator_address, channel_options)
         faceswap_channel = open_channel(faceswap_address, channel_options)
+        editor_channel = open_channel(editor_address or DEFAULT_EDITOR_ADDRESS, channel_options)
         self._channels = {GENERATOR_HEALTH: generator_channel, FACESWAP_HEALTH: faceswap_channel}
+        if editor_address:
+            self._channels[EDITOR_HEALTH] = editor_channel
+        self._open = (generator_channel, faceswap_channel, editor_channel)
+        self._edits = EditCalls(editor_channel)
         generators: Any = generator_grpc.GeneratorServiceStub(generator_channel)
         faceswaps: Any = faceswap_grpc.FaceSwapServiceStub(faceswap_channel)
         self._generate: StreamCall[generator.GenerateRequest, generator.GenerateResponse] = StreamCall(
@@ -122,7 +137,7 @@ class AsyncClient:
 
     async def close(self) -> None:
         """Close the channels; calls that still run are cancelled."""
-        for channel in self._channels.values():
+        for channel in self._open:
             await channel.close()
 
     def _options(self, options: CallOptions | None, timeout_seconds: float | None) -> CallOptions:
@@ -175,21 +190,37 @@ class AsyncClient:
         own default stands for what is left out.
         Raises LikenessError.
         """
-        pictures: list[GeneratedPicture] = []
-        finished: Finished | None = None
         events = self.generate_events(prompt, options=options, timeout_seconds=timeout_seconds, **arguments)
-        async with aclosing(events) as stream:
-            async for event in stream:
-                if isinstance(event, GeneratedPicture):
-                    pictures.append(event)
-                elif isinstance(event, Finished):
-                    finished = event
-                if on_progress is not None:
-                    outcome = on_progress(event)
-                    if inspect.isawaitable(outcome):
-                        await outcome
-        assert finished is not None  # send_generate raises when it is missing
-        return Generation(tuple(sorted(pictures, key=lambda item: item.index)), finished)
+        pictures, finished = await _collect(events, on_progress)
+        return Generation(pictures, finished)
+
+    def send_edit(
+        self, request: editor.EditRequest, options: CallOptions | None = None
+    ) -> AsyncGenerator[GenerationEvent, None]:
+        """Send a message of the contract and yield the events, the last one `EditFinished`. Raises LikenessError."""
+        return self._edits.send(request, options or self._default)
+
+    async def edit(
+        self,
+        images: ImageSource | Sequence[ImageSource],
+        instruction: str = "",
+        *,
+        on_progress: Progress | None = None,
+        options: CallOptions | None = None,
+        timeout_seconds: float | None = None,
+        **arguments: Any,
+    ) -> Editing:
+        """Change one to four pictures as an instruction says, or with ``scene`` put their persons there.
+
+        ``arguments``: scene in place of the instruction, denoise (over 0 to 1), mask, width and height, and those of
+        `generate` but for aspect_ratio. Raises LikenessError, and OSError when a path cannot be read.
+        """
+        request = edit_request(images, instruction, **arguments)
+        pictures, finished = await _collect(
+            self.send_edit(request, self._options(options, timeout_seconds)), on_progress
+        )
+        assert isinstance(finished, EditFinished)
+        return Editing(pictures, finished)
 
     async def send_detect_faces(
         self, request: faceswap.DetectFacesRequest, options: CallOptions | None = None
@@ -344,6 +375,10 @@ class AsyncClient:
         answer = await self._faceswap_capabilities(faceswap.GetCapabilitiesRequest(), options or self._default)
         return convert.faceswap_capabilities(answer)
 
+    async def editor_capabilities(self, options: CallOptions | None = None) -> EditorCapabilities:
+        """Tell what the editor can do. Raises LikenessError."""
+        return await self._edits.capabilities(options or self._default)
+
     async def health(self, timeout_seconds: float = HEALTH_TIMEOUT_SECONDS) -> dict[str, str]:
         """Return the state of each service by its gRPC name: SERVING, NOT_SERVING or UNREACHABLE."""
         states = await asyncio.gather(
@@ -361,3 +396,23 @@ class AsyncClient:
         except LikenessError:
             return "UNREACHABLE"
         return health_pb2.HealthCheckResponse.ServingStatus.Name(answer.status)
+
+
+async def _collect(
+    events: AsyncGenerator[GenerationEvent, None], on_progress: Progress | None
+) -> tuple[tuple[GeneratedPicture, ...], Finished]:
+    """Return the pictures, in order, and the last event; ``on_progress`` is told of each."""
+    pictures: list[GeneratedPicture] = []
+    finished: Finished | None = None
+    async with aclosing(events) as stream:
+        async for event in stream:
+            if isinstance(event, GeneratedPicture):
+                pictures.append(event)
+            elif isinstance(event, Finished):
+                finished = event
+            if on_progress is not None:
+                outcome = on_progress(event)
+                if inspect.isawaitable(outcome):
+                    await outcome
+    assert finished is not None  # the stream raises when it is missing
+    return tuple(sorted(pictures, key=lambda item: item.index)), finished

@@ -17,6 +17,7 @@ from likeness._requests import ImageSource
 from likeness.calls import CallOptions
 from likeness.channel import DEFAULT_FACESWAP_ADDRESS, DEFAULT_GENERATOR_ADDRESS, ChannelOptions
 from likeness.client import AsyncClient
+from likeness.edits import Editing, EditorCapabilities
 from likeness.face_models import FaceModel, FaceModelBuild, FaceModelPage
 from likeness.loras import Lora, LoraPage
 from likeness.results import (
@@ -39,6 +40,7 @@ class Client:
         self,
         generator_address: str = DEFAULT_GENERATOR_ADDRESS,
         faceswap_address: str = DEFAULT_FACESWAP_ADDRESS,
+        editor_address: str | None = None,
         *,
         channel_options: ChannelOptions | None = None,
         default_options: CallOptions | None = None,
@@ -52,6 +54,7 @@ class Client:
             return AsyncClient(
                 generator_address,
                 faceswap_address,
+                editor_address,
                 channel_options=channel_options,
                 default_options=default_options,
             )
@@ -97,6 +100,17 @@ class Client:
     ) -> Generation:
         """Draw pictures; see `AsyncClient.generate`. ``on_progress`` is called from the client's own thread."""
         return self._run(self._client.generate(prompt, on_progress=on_progress, **arguments))
+
+    def edit(
+        self,
+        images: ImageSource | Sequence[ImageSource],
+        instruction: str = "",
+        *,
+        on_progress: Callable[[GenerationEvent], None] | None = None,
+        **arguments: Any,
+    ) -> Editing:
+        """Change pictures; see `AsyncClient.edit`. ``on_progress`` is called from the client's own thread."""
+        return self._run(self._client.edit(images, instruction, on_progress=on_progress, **arguments))
 
     def detect_faces(self, image: ImageSource, **arguments: Any) -> Faces:
         """Find the faces of a picture; see `AsyncClient.detect_faces`."""
@@ -147,6 +161,10 @@ class Client:
     def generator_capabilities(self) -> GeneratorCapabilities:
         """Tell what the generator can do."""
         return self._run(self._client.generator_capabilities())
+
+    def editor_capabilities(self) -> EditorCapabilities:
+        """Tell what the editor can do."""
+        return self._run(self._client.editor_capabilities())
 
     def faceswap_capabilities(self) -> FaceSwapCapabilities:
         """Tell what the faceswap service can do."""

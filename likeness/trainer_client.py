@@ -11,7 +11,9 @@ It raises `likeness.errors.LikenessError`.
 
 from __future__ import annotations
 
+import asyncio
 import os
+import time
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass, field
@@ -27,13 +29,14 @@ from likeness._training_convert import event_from_message, forecast_from_message
 from likeness.calls import CallOptions, StreamCall, UnaryCall
 from likeness.channel import DEFAULT_TRAINER_ADDRESS, ChannelOptions, open_channel
 from likeness.common.v1 import image_pb2
-from likeness.errors import InvalidRequest
+from likeness.errors import InvalidRequest, ModelLoading, ServiceUnavailable
 from likeness.trainer.v1 import trainer_service_pb2 as pb2
 from likeness.trainer.v1 import trainer_service_pb2_grpc
 from likeness.training import TrainingEvent, TrainingForecast, TrainingJob, TrainingJobPage, TrainingSettings
 
 # Photos together larger than this are uploaded one by one: messages may have 64 MiB.
 INLINE_BYTES = 16 * 2**20
+_RECONNECT_PAUSE_SECONDS = 0.5
 M = TypeVar("M", bound=Message)
 
 
@@ -156,14 +159,43 @@ class AsyncTrainerClient:
         answer = await self._list(message, options or self._default)
         return TrainingJobPage(tuple(map(job_from_message, answer.jobs)), answer.next_page_token)
 
+    async def upload(self, data: bytes, options: CallOptions | None = None) -> str:
+        """Keep a photo for a job to come; return its artifact URI. Raises LikenessError."""
+        answer = await self._upload(pb2.UploadTrainingImageRequest(data=data), options or self._default)
+        return answer.artifact_uri
+
     async def watch(
-        self, job_id: str, after_sequence: int = 0, options: CallOptions | None = None
+        self,
+        job_id: str,
+        after_sequence: int = 0,
+        options: CallOptions | None = None,
+        *,
+        reconnect_seconds: float = 0.0,
     ) -> AsyncGenerator[TrainingEvent, None]:
-        """Yield the events of a job until it has ended. Raises LikenessError."""
-        message = filled(pb2.WatchTrainingJobRequest, job_id=job_id, after_sequence=after_sequence)
-        async with aclosing(self._watch(message, options or self._default)) as responses:
-            async for response in responses:
-                yield event_from_message(response.event)
+        """Yield the events of a job until it has ended.
+
+        Args:
+            job_id: name of the job.
+            after_sequence: only events after this number.
+            options: what goes along with the call.
+            reconnect_seconds: how long to try again when the trainer goes away, counted from its last event.
+
+        Raises:
+            LikenessError: there is no such job, or the trainer stays away.
+        """
+        seen = time.monotonic()
+        while True:
+            message = filled(pb2.WatchTrainingJobRequest, job_id=job_id, after_sequence=after_sequence)
+            try:
+                async with aclosing(self._watch(message, options or self._default)) as responses:
+                    async for response in responses:
+                        after_sequence, seen = response.event.sequence, time.monotonic()
+                        yield event_from_message(response.event)
+                return
+            except (ServiceUnavailable, ModelLoading):
+                if time.monotonic() - seen >= reconnect_seconds:
+                    raise
+            await asyncio.sleep(_RECONNECT_PAUSE_SECONDS)
 
     async def cancel(self, job_id: str, options: CallOptions | None = None) -> TrainingJob:
         """Stop a job. Raises LikenessError."""
@@ -201,9 +233,7 @@ class AsyncTrainerClient:
             if inline:
                 message.images.append(image_pb2.ImageInput(data=data))
             else:
-                uri = (
-                    await self._upload(pb2.UploadTrainingImageRequest(data=data), options or self._default)
-                ).artifact_uri
+                uri = await self.upload(data, options)
                 message.images.append(image_pb2.ImageInput(artifact_uri=uri))
         return message
 
@@ -212,10 +242,15 @@ def settings_message(settings: TrainingSettings) -> pb2.TrainingSettings:
     """Return the message of settings. Raises InvalidRequest for what it can't hold."""
     names = ("rank", "steps", "learning_rate", "resolution", "seed", "checkpoint_every")
     given = {name: value for name in names if (value := getattr(settings, name)) is not None}
+    message = pb2.TrainingSettings()
     for name, value in given.items():
+        field = f"settings.{name}"
         if not value and name != "seed":
-            raise InvalidRequest(f"settings.{name}: must be above 0", field=f"settings.{name}")
-    message = filled(pb2.TrainingSettings, **given)
+            raise InvalidRequest(f"{field}: must be above 0", field=field)
+        try:
+            setattr(message, name, value)
+        except (ValueError, TypeError) as error:
+            raise InvalidRequest(f"{field}: is out of range, or no number", field=field) from error
     if settings.overrides:
         try:
             json_format.ParseDict(dict(settings.overrides), message.overrides)

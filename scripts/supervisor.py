@@ -24,7 +24,12 @@ from core.runtime.settings import SettingsError
 from gateway.settings import GatewaySettings
 
 ROOT = Path(__file__).resolve().parent.parent
-MODULES = {"generator": "services.generator", "faceswap": "services.faceswap", "gateway": "gateway"}
+MODULES = {
+    "generator": "services.generator",
+    "faceswap": "services.faceswap",
+    "editor": "services.editor",
+    "gateway": "gateway",
+}
 STOP_SECONDS = 40.0
 """How long a process may take to end by itself: the services' own drain, and a little more."""
 SAME_SIGNAL_SECONDS = 1.0
@@ -166,10 +171,20 @@ class Supervisor:
             self._changed.notify_all()
 
 
-def start_all(supervisor: Supervisor, *, gateway_port: int, generator_port: int, faceswap_port: int) -> str:
-    """Start both services and the gateway, and return the gateway's address; port 0 picks a free one.
+def has_editor() -> bool:
+    """Return whether there are weights for the editor: those of the default profile, or what its settings name.
 
-    All three get the gateway's artifact store. Raises SupervisionError.
+    The weights of the miniature that edits may be left out of a checkout; everything else works without them.
+    """
+    named = any(f"LIKENESS_EDITOR_{name}" in os.environ for name in ("PROFILE", "PROFILE_FILE", "WEIGHTS_DIR"))
+    return named or (ROOT / "weights" / "miniature-edit" / "model_index.json").is_file()
+
+
+def start_all(supervisor: Supervisor, *, gateway_port: int, generator_port: int, faceswap_port: int) -> str:
+    """Start the services and the gateway, and return the gateway's address; port 0 picks a free one.
+
+    The editor, on a free port, is among them where it `has_editor` weights. All get the gateway's artifact store.
+    Raises SupervisionError.
     """
     try:
         common = {"log_format": "text", "artifacts_url": GatewaySettings.load().artifacts_url}
@@ -181,6 +196,9 @@ def start_all(supervisor: Supervisor, *, gateway_port: int, generator_port: int,
         f"{name}_address": f"127.0.0.1:{port}" if port else supervisor.address_of(name, 120)
         for name, port in (("generator", generator_port), ("faceswap", faceswap_port))
     }
+    if has_editor():
+        supervisor.start("editor", {"port": 0, **common})
+        addresses["editor_address"] = supervisor.address_of("editor", 120)
     supervisor.start("gateway", {"port": gateway_port, **common, **addresses})
     return f"127.0.0.1:{gateway_port}" if gateway_port else supervisor.address_of("gateway", 120)
 

@@ -1,4 +1,6 @@
-"""Run everything in the foreground: generator, faceswap service and gateway. Ctrl-C stops them all.
+"""Run everything in the foreground: the services, the editor where it has weights, and the gateway.
+
+Ctrl-C stops them all.
 
 python -m scripts.up [--port 8080]
 """
@@ -10,7 +12,7 @@ import sys
 
 from scripts.supervisor import SupervisionError, Supervisor, ending_on_signals, start_all
 
-COLOURS = {"generator": "\033[36m", "faceswap": "\033[35m", "gateway": "\033[33m"}
+COLOURS = {"generator": "\033[36m", "faceswap": "\033[35m", "editor": "\033[34m", "gateway": "\033[33m"}
 READY_SECONDS = 300.0
 
 

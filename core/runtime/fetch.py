@@ -190,6 +190,39 @@ class SafeFetcher:
         except (httpcore2.NetworkError, httpcore2.TimeoutException, httpcore2.ProtocolError, OSError) as error:
             raise FetchFailed("the URL could not be reached", field=field) from error
 
+    async def exchange(
+        self, url: str, body: bytes, *, headers: Mapping[str, str], field: str, max_bytes: int, timeout: float = 15.0
+    ) -> bytes:
+        """Send a body and return that of the answer, of status 200. Redirects are not followed.
+
+        Args:
+            url: An https URL, under the same rules as in `fetch`.
+            body: What is sent.
+            headers: Headers beside Host, User-Agent and Content-Length.
+            field: Path of the request's field, which the errors carry.
+            max_bytes: Largest answer.
+            timeout: Seconds for everything: names, connection, answer.
+
+        Raises:
+            FetchRefused: The URL may not be called.
+            FetchFailed: There was no answer, not in time, or with another status.
+            ImageTooLarge: The answer is too long.
+        """
+        own = [*headers.items(), ("Accept-Encoding", "identity"), ("Content-Length", str(len(body)))]
+        try:
+            async with (
+                asyncio.timeout(timeout),
+                self._slots,
+                self._request(self._check(url), "POST", own, body) as response,
+            ):
+                return await _read(response, field, max_bytes)
+        except TimeoutError as error:
+            raise FetchFailed(f"the URL did not answer within {timeout:g} s", field=field) from error
+        except _RefusedError as error:
+            raise FetchRefused(str(error), field=field) from error
+        except (httpcore2.NetworkError, httpcore2.TimeoutException, httpcore2.ProtocolError, OSError) as error:
+            raise FetchFailed("the URL could not be reached", field=field) from error
+
     async def _follow(self, url: str, field: str, max_bytes: int) -> bytes:
         for _ in range(_MAX_REDIRECTS + 1):
             target = self._check(url)

@@ -21,6 +21,7 @@ from gateway.context import RequestContext
 from gateway.deadline import Deadline
 from gateway.exchange import Gateway
 from gateway.openapi import TITLE
+from likeness.calls import CallOptions
 from likeness.errors import LikenessError
 
 router = APIRouter(tags=["Operations"])
@@ -73,11 +74,18 @@ async def capabilities(request: Request) -> Response:
     gateway = Gateway.of(request)
     context = RequestContext.of(request.scope)
     options = Deadline.after(CAPABILITIES_TIMEOUT_SECONDS).options(context.metadata)
-    generator, faceswap = await asyncio.gather(
+    generator, faceswap, editor = await asyncio.gather(
         _capabilities(gateway.client.generator_capabilities(options)),
         _capabilities(gateway.client.faceswap_capabilities(options)),
+        _editor_capabilities(gateway, options),
     )
-    return _json({"generator": generator, "faceswap": faceswap})
+    return _json({"generator": generator, "faceswap": faceswap, "editor": editor})
+
+
+async def _editor_capabilities(gateway: Gateway, options: CallOptions) -> dict[str, Any]:
+    if not gateway.settings.editor_address:
+        return {"available": False, "reason": "NOT_FOUND", "detail": "this deployment has no editor"}
+    return await _capabilities(gateway.client.editor_capabilities(options))
 
 
 async def _capabilities(asked: Awaitable[Any]) -> dict[str, Any]:

@@ -8,13 +8,23 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from likeness.channel import DEFAULT_FACESWAP_ADDRESS, DEFAULT_GENERATOR_ADDRESS
+from likeness.cli.edits import add_edit, add_scene
 from likeness.cli.face_arguments import add_compare, add_face_model, add_faces, add_faceswap
 from likeness.cli.loras import add_lora_commands, add_lora_options
-from likeness.cli.options import FACESWAP_VARIABLE, GENERATOR_VARIABLE, add_common, add_output, add_server
+from likeness.cli.options import (
+    EDITOR_VARIABLE,
+    FACESWAP_VARIABLE,
+    GENERATOR_VARIABLE,
+    add_common,
+    add_output,
+    add_server,
+)
+from likeness.cli.training import TRAINER_VARIABLE, add_training_commands
 from likeness.results import Priority
 
 EPILOG = f"""environment:
-  {GENERATOR_VARIABLE}, {FACESWAP_VARIABLE}
+  {GENERATOR_VARIABLE}, {FACESWAP_VARIABLE}, {EDITOR_VARIABLE},
+  {TRAINER_VARIABLE}
                         where the services are, when --server does not say
 
 exit status:
@@ -50,6 +60,8 @@ def build_parser() -> argparse.ArgumentParser:
     )
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     _add_generate(commands.add_parser("generate", help="draw pictures from words"))
+    add_edit(commands.add_parser("edit", help="change pictures as an instruction says"))
+    add_scene(commands.add_parser("scene", help="put the persons of pictures into a scene"))
     add_faceswap(commands.add_parser("faceswap", help="put the face of one picture onto another"))
     add_faces(commands.add_parser("faces", help="list the faces of a picture"))
     add_compare(commands.add_parser("compare", help="tell how alike the faces of two pictures are"))
@@ -57,6 +69,8 @@ def build_parser() -> argparse.ArgumentParser:
     _add_capabilities(commands.add_parser("capabilities", help="tell what the services can do"))
     lora = commands.add_parser("lora", help="keep, list, show and remove LoRAs")
     for command in add_lora_commands(lora, GENERATOR_VARIABLE, DEFAULT_GENERATOR_ADDRESS):
+        add_common(command)
+    for command in add_training_commands(commands.add_parser("train", help="make LoRAs from photos of a character")):
         add_common(command)
     return parser
 

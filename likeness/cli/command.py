@@ -11,11 +11,12 @@ from collections.abc import Sequence
 import grpc
 
 from likeness.calls import CallOptions
-from likeness.cli import face_commands, output
+from likeness.cli import edits, face_commands, output
 from likeness.cli.arguments import parse_arguments
 from likeness.cli.loras import run_lora_command
 from likeness.cli.previews import PreviewFolder
 from likeness.cli.progress import ProgressLine
+from likeness.cli.training import run_training_command
 from likeness.cli.writing import check_folder, show
 from likeness.client import AsyncClient
 from likeness.errors import LikenessError
@@ -124,6 +125,11 @@ async def _lora(options: argparse.Namespace) -> None:
     print(output.to_json(document) if options.json else text)
 
 
+async def _train(options: argparse.Namespace) -> None:
+    result, text = await run_training_command(options)
+    print(output.to_json(result) if options.json else text)
+
+
 async def _capabilities(options: argparse.Namespace) -> None:
     call = CallOptions(timeout_seconds=options.timeout)
     async with AsyncClient(options.generator_server, options.faceswap_server) as client:
@@ -146,10 +152,13 @@ async def _capabilities(options: argparse.Namespace) -> None:
 
 _COMMANDS = {
     "generate": _generate,
+    "edit": edits.edit,
+    "scene": edits.edit,
     "faceswap": face_commands.faceswap,
     "faces": face_commands.faces,
     "compare": face_commands.compare,
     "face-model": face_commands.face_model,
     "capabilities": _capabilities,
     "lora": _lora,
+    "train": _train,
 }

@@ -11,6 +11,7 @@ from likeness.results import FaceOrder, ImageFormat
 
 GENERATOR_VARIABLE = "LIKENESS_GENERATOR_ADDRESS"
 FACESWAP_VARIABLE = "LIKENESS_FACESWAP_ADDRESS"
+EDITOR_VARIABLE = "LIKENESS_EDITOR_ADDRESS"
 
 
 def add_output(parser: argparse.ArgumentParser, default: str, text: str) -> None:

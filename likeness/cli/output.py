@@ -15,6 +15,8 @@ from likeness.results import (
     Face,
     Faces,
     FaceSwapCapabilities,
+    Finished,
+    GeneratedPicture,
     Generation,
     GeneratorCapabilities,
     ImageFormat,
@@ -57,17 +59,20 @@ def numbered(path: Path, index: int, count: int) -> Path:
 
 
 def describe_generation(result: Generation, paths: Sequence[Path]) -> str:
+    """Return what was drawn; see `describe_drawing`."""
+    return describe_drawing(result.pictures, result.finished, paths)
+
+
+def describe_drawing(pictures: Sequence[GeneratedPicture], finished: Finished, paths: Sequence[Path]) -> str:
     """Return a line a picture: where it was written, ``paths``, or where it is stored when that is empty."""
-    seconds = result.finished.timings.total_seconds
-    places: Sequence[Path | str | None] = paths or [item.picture.artifact_uri for item in result.pictures]
+    seconds = finished.timings.total_seconds
+    places: Sequence[Path | str | None] = paths or [item.picture.artifact_uri for item in pictures]
     lines = [
         f"{place}  {item.picture.width}×{item.picture.height}  seed {item.seed}"
-        for place, item in zip(places, result.pictures, strict=True)
+        for place, item in zip(places, pictures, strict=True)
     ]
-    loras = "".join(f", {lora.lora_id}:{lora.version}={lora.strength:g}" for lora in result.finished.loras)
-    lines.append(
-        f"{result.finished.mode}, {result.finished.steps} steps, {seconds:.1f} s, {result.finished.model.name}{loras}"
-    )
+    loras = "".join(f", {lora.lora_id}:{lora.version}={lora.strength:g}" for lora in finished.loras)
+    lines.append(f"{finished.mode}, {finished.steps} steps, {seconds:.1f} s, {finished.model.name}{loras}")
     return "\n".join(lines)
 
 

@@ -73,7 +73,7 @@ def test_pairs_keep_the_person_and_change_what_they_say() -> None:
 
 
 def test_shards_are_written_by_the_number_of_pictures(tmp_path: Path) -> None:
-    edit_pairs.main(["--out", str(tmp_path), "--count", "12", "--size", "64"])
+    edit_pairs.main(["--out", str(tmp_path), "--count", "8", "--size", "64"])
     files = sorted(tmp_path.glob("*.npz"))
     total = 0
     for file in files:
@@ -82,7 +82,7 @@ def test_shards_are_written_by_the_number_of_pictures(tmp_path: Path) -> None:
         assert len(data["targets"]) == len(data["references"]) == len(rows)
         assert data["references"].shape[1] == (1 if file.name.startswith("one") else 2)
         total += len(rows)
-    assert total == 12
+    assert total == 8
 
 
 def test_training_goes_on_from_a_generator_and_writes_what_the_service_loads(tmp_path: Path) -> None:
@@ -93,8 +93,8 @@ def test_training_goes_on_from_a_generator_and_writes_what_the_service_loads(tmp
         ["train", "--data", str(data), "--from", str(generator), "--work", str(work), "--steps", "4", "--batch", "2"]
     )
     train_edit.main(["export", "--work", str(work), "--out", str(out)])
-    trained = QwenImageEditPlusPipeline.from_pretrained(out, torch_dtype=torch.float32)
-    before = QwenImagePipeline.from_pretrained(generator, torch_dtype=torch.float32)
+    trained = QwenImageEditPlusPipeline.from_pretrained(out, dtype=torch.float32)
+    before = QwenImagePipeline.from_pretrained(generator, dtype=torch.float32)
     assert trained.transformer.zero_cond_t
     weight = "transformer_blocks.0.attn.to_q.weight"
     assert not torch.equal(trained.transformer.state_dict()[weight], before.transformer.state_dict()[weight])

@@ -15,12 +15,20 @@ import torch
 from diffusers import (
     AutoencoderKLQwenImage,
     FlowMatchEulerDiscreteScheduler,
+    QwenImageEditPlusPipeline,
     QwenImagePipeline,
     QwenImageTransformer2DModel,
 )
 from tokenizers import Regex, Tokenizer, decoders, pre_tokenizers, trainers
 from tokenizers.models import BPE
-from transformers import Qwen2_5_VLConfig, Qwen2_5_VLForConditionalGeneration, Qwen2Tokenizer
+from transformers import (
+    Qwen2_5_VLConfig,
+    Qwen2_5_VLForConditionalGeneration,
+    Qwen2Tokenizer,
+    Qwen2VLImageProcessor,
+    Qwen2VLProcessor,
+    Qwen2VLVideoProcessor,
+)
 from transformers.models.qwen2.tokenization_qwen2 import PRETOKENIZE_REGEX
 
 TEXT_WIDTH = 192
@@ -50,9 +58,14 @@ def build_vae() -> AutoencoderKLQwenImage:
     return AutoencoderKLQwenImage(base_dim=16, num_res_blocks=1)
 
 
-def build_transformer() -> QwenImageTransformer2DModel:
-    """Build the denoiser: 8.2 M parameters in six double-stream blocks of width 192."""
+def build_transformer(*, zero_cond_t: bool = False) -> QwenImageTransformer2DModel:
+    """Build the denoiser: 8.2 M parameters in six double-stream blocks of width 192.
+
+    With ``zero_cond_t``, as Qwen-Image-Edit-2511 has it, the tokens of pictures that are handed in count as free of
+    noise. It adds no parameters.
+    """
     return QwenImageTransformer2DModel(
+        zero_cond_t=zero_cond_t,
         num_layers=6,
         num_attention_heads=3,
         attention_head_dim=64,
@@ -150,7 +163,29 @@ def build_pipeline(seed: int, texts: Iterable[str]) -> QwenImagePipeline:
     )
 
 
-def save(pipeline: QwenImagePipeline, folder: Path) -> None:
+def build_processor(tokenizer: Qwen2Tokenizer) -> Qwen2VLProcessor:
+    """Build what brings pictures and words to the text encoder: patches of 14 pixels, four of them a token."""
+    return Qwen2VLProcessor(
+        image_processor=Qwen2VLImageProcessor(),
+        tokenizer=tokenizer,
+        video_processor=Qwen2VLVideoProcessor(),
+    )
+
+
+def build_edit_pipeline(seed: int, texts: Iterable[str]) -> QwenImageEditPlusPipeline:
+    """Build an edit pipeline with random weights, in the classes of Qwen-Image-Edit-2511."""
+    parts = build_pipeline(seed, texts)
+    return QwenImageEditPlusPipeline(
+        scheduler=parts.scheduler,
+        vae=parts.vae,
+        text_encoder=parts.text_encoder,
+        tokenizer=parts.tokenizer,
+        processor=build_processor(parts.tokenizer),
+        transformer=build_transformer(zero_cond_t=True),
+    )
+
+
+def save(pipeline: QwenImagePipeline | QwenImageEditPlusPipeline, folder: Path) -> None:
     """Write the pipeline in diffusers' folder format, weights as fp16 safetensors, without a trace of where it lay."""
     pipeline.to(dtype=torch.float16)
     pipeline.save_pretrained(folder, safe_serialization=True)

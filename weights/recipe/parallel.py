@@ -28,6 +28,11 @@ def rank() -> int:
     return dist.get_rank() if dist.is_initialized() else 0
 
 
+def world() -> int:
+    """Answer how many processes there are."""
+    return dist.get_world_size() if dist.is_initialized() else 1
+
+
 def broadcast(tensors: Iterable[Tensor]) -> None:
     """Give every process the tensors of process 0."""
     if dist.is_initialized():

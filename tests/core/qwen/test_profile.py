@@ -49,7 +49,7 @@ def test_a_profile_of_ones_own_is_named_by_its_path(tmp_path: Path) -> None:
 
 
 def test_unknown_profile_names_the_shipped_ones() -> None:
-    with pytest.raises(ProfileError, match="miniature, qwen"):
+    with pytest.raises(ProfileError, match="miniature, miniature-edit, qwen, qwen-edit"):
         load_profile("gigantic")
 
 

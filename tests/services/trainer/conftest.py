@@ -131,7 +131,7 @@ class RunFolder:
     async def reached(self, step: int) -> int:
         """Wait until a step was done; return the process that did it."""
         found = await until(lambda: [pid for pid, done in self.steps() if done == step] or None)
-        return found[-1]
+        return int(found[-1])
 
 
 async def until(condition: Callable[[], Any]) -> Any:

@@ -1,0 +1,54 @@
+"""From an edit's pictures and words to what the transformer is conditioned on."""
+
+from __future__ import annotations
+
+import torch
+from PIL import Image as PillowImage
+
+from core.qwen.conditioning import Conditioning
+from core.qwen.denoising import PictureLatents
+from core.qwen.editing.pictures import cropped, encode_latents
+from core.qwen.editing.request import EditRequest
+from core.qwen.editing.words import encode_instruction
+from core.qwen.pipelines import Pipeline
+from core.qwen.request import GenerationRequest
+
+_PIXELS_PER_TOKEN_SIDE = 16
+
+
+def condition_on_pictures(pipeline: Pipeline, request: GenerationRequest) -> Conditioning:
+    """Encode an edit: its words with the pictures that the vision tower sees, and the pictures' latents.
+
+    Raises TypeError for a request that is no `EditRequest`.
+    """
+    if not isinstance(request, EditRequest):
+        raise TypeError("an edit model draws from pictures: hand in an EditRequest")
+    seen = [
+        pipeline.image_processor.resize(PillowImage.fromarray(item.rgb), item.vision.height, item.vision.width)
+        for item in request.pictures
+    ]
+    positive = encode_instruction(pipeline, request.prompt, seen)
+    return Conditioning(
+        positive=positive,
+        negative=encode_instruction(pipeline, request.negative_prompt, seen) if request.guided else None,
+        pictures=_latents(pipeline, request, positive.states.dtype),
+    )
+
+
+def _latents(pipeline: Pipeline, request: EditRequest, dtype: torch.dtype) -> PictureLatents:
+    tokens = [encode_latents(pipeline, item.rgb, item.latent, dtype) for item in request.pictures]
+    shapes = tuple(
+        (1, item.latent.height // _PIXELS_PER_TOKEN_SIDE, item.latent.width // _PIXELS_PER_TOKEN_SIDE)
+        for item in request.pictures
+    )
+    first, source = request.pictures[0], None
+    if request.begins_at < 1 or request.mask is not None:
+        source = (
+            tokens[0]
+            if request.size == first.latent
+            else encode_latents(pipeline, cropped(first.rgb, request.size), request.size, dtype)
+        )
+    free = None
+    if request.mask is not None:
+        free = request.mask.free_latents(request.size, pipeline.transformer.config.in_channels // 4)
+    return PictureLatents(references=torch.cat(tokens, dim=1), shapes=shapes, source=source, free=free)

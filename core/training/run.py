@@ -1,0 +1,236 @@
+"""A training run from photos to the file that is published. It can be killed at any moment and called again."""
+
+from __future__ import annotations
+
+import hashlib
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+
+from core.faces import FaceAnalyser
+from core.runtime.cancellation import CancelToken
+from core.runtime.images import decode_image
+from core.training.base import BaseSource, load_decoder, load_trainable, release
+from core.training.cache import Encoded, EncodingCache
+from core.training.checkpoints import restore_checkpoint, save_checkpoint
+from core.training.dataset import Dataset, prepare_dataset
+from core.training.drawing import Painter
+from core.training.export import make_manifest
+from core.training.files import check_free_space
+from core.training.loop import Example, Optimisation, StepOutcome
+from core.training.memory import FallbackLadder
+from core.training.priors import PriorPictures
+from core.training.selection import Selection
+from core.training.spec import (
+    CheckpointSaved,
+    DatasetInspected,
+    FellBack,
+    Photo,
+    Progress,
+    Report,
+    RunState,
+    StateChanged,
+    StepTrained,
+    TrainingResult,
+    TrainingSpec,
+)
+from likeness.errors import DatasetUnusable, ImageError, LikenessError
+
+_SMOOTHING = 0.05
+_BYTES_PER_WEIGHT = 4 * 3
+"""Of a checkpoint: the weight and the optimizer's two moments, in float32."""
+
+
+def run_training(spec: TrainingSpec, workdir: Path, report: Report, token: CancelToken) -> TrainingResult:
+    """Train, choose the best checkpoint, and write the file; or go on where an earlier call in ``workdir`` stopped.
+
+    Everything that the run writes is in ``workdir``: ``cache``, ``checkpoints``, ``loras``, ``samples``, ``scores``.
+
+    Args:
+        spec: what to do; the files of its photos are in ``workdir``.
+        workdir: a folder of the run's own.
+        report: takes events, in the calling thread.
+        token: stops the run between two steps; it saves a checkpoint first.
+
+    Raises:
+        DatasetUnusable: too few photos are usable, or they show different people.
+        InvalidRequest, PromptTooLong: a setting or a caption does not fit the model.
+        NonFiniteResult: the loss or the weights are not finite; the last good checkpoint is kept.
+        InsufficientResources: memory or disk does not suffice, whatever is given up.
+        WeightsMissing: the base's files, or the device, are not there.
+        Cancelled, DeadlineExceeded: by ``token``.
+    """
+    source = BaseSource.find(spec)
+    torch.set_num_threads(spec.threads)
+    report(StateChanged(RunState.VALIDATING))
+    analyser = FaceAnalyser(Path(spec.weights_dir) / "faces", spec.threads)
+    dataset = prepare_dataset(read_photos(spec, workdir), spec, analyser)
+    report(DatasetInspected(dataset.report))
+    if not dataset.report.usable:
+        raise DatasetUnusable("; ".join(dataset.report.problems), field="photos")
+    token.check()
+
+    report(StateChanged(RunState.CACHING))
+    cache = EncodingCache(workdir / "cache", source)
+    priors = PriorPictures(spec, source, cache)
+    encoded = cache.encode(
+        dataset.samples,
+        [*(sample.caption for sample in dataset.samples), *Selection.texts(spec, source), *priors.texts()],
+        token=token,
+        progress=lambda done, total: report(Progress(RunState.CACHING, done, total)),
+    )
+    base = load_trainable(source, spec)
+    painter = Painter(source.profile, base, load_decoder(source), encoded, spec.settings.evaluation.mode, token)
+    prior_examples = priors.draw(painter)
+
+    manifest = make_manifest(spec, source, dataset_sha256=dataset.report.dataset_sha256, step=0)
+    selection = Selection(spec, workdir, source, painter, analyser, dataset)
+    run = Optimisation(base, make_examples(dataset, encoded), prior_examples, spec.settings.hyperparameters, 16)
+    training = _Training(spec, workdir, run, selection, _fingerprint(manifest), report, token)
+    losses = training.finish()
+    report(StateChanged(RunState.PUBLISHING))
+    return selection.result(losses.first, losses.last, losses.seconds)
+
+
+def read_photos(spec: TrainingSpec, workdir: Path) -> list[Photo]:
+    """Decode the run's photos; one that cannot be decoded is in the list with the reason."""
+    photos = []
+    for place, entry in enumerate(spec.photos):
+        try:
+            rgb = decode_image((workdir / entry.file).read_bytes(), field=f"photos[{place}]")
+            photos.append(Photo(entry.name, rgb, entry.caption))
+        except ImageError as error:
+            photos.append(Photo(entry.name, None, entry.caption, error.message))
+    return photos
+
+
+def make_examples(dataset: Dataset, encoded: Encoded) -> list[Example]:
+    """Put samples together with what the encoders made of them."""
+    return [
+        Example(
+            latents=encoded.latents[sample.digest],
+            text=encoded.texts[sample.caption],
+            size=sample.size,
+            side=sample.side,
+            face=sample.face,
+        )
+        for sample in dataset.samples
+    ]
+
+
+@dataclass(frozen=True)
+class _Losses:
+    first: float
+    last: float
+    seconds: float
+
+
+class _Training:
+    """The loop around the optimisation: events, checkpoints, scores, and less memory where it is short."""
+
+    def __init__(
+        self,
+        spec: TrainingSpec,
+        workdir: Path,
+        run: Optimisation,
+        selection: Selection,
+        fingerprint: str,
+        report: Report,
+        token: CancelToken,
+    ) -> None:
+        self._settings = spec.settings.hyperparameters
+        self._workdir = workdir
+        self._run = run
+        self._selection = selection
+        self._fingerprint = fingerprint
+        self._report = report
+        self._token = token
+        self._smoothed = 0.0
+        self._seconds = 0.0
+        self._saved_step = 0
+        self._ladder = FallbackLadder(run)
+
+    def finish(self) -> _Losses:
+        """Take all steps that are left, and score what is to be scored."""
+        run, total = self._run, self._settings.steps
+        check_free_space(self._workdir, self._bytes_to_write())
+        restored = restore_checkpoint(self._workdir, run, fingerprint=self._fingerprint)
+        self._smoothed = restored or 0.0
+        self._saved_step = run.step
+        self._selection.score_base(self._report)
+        self._report(StateChanged(RunState.TRAINING))
+        begun, first = run.step, self._smoothed
+        self._score_due()
+        order = run.order()
+        try:
+            while run.step < total:
+                self._token.check()
+                outcome = self._advance(next(order))
+                if run.step - begun <= 20:
+                    first = self._smoothed
+                self._tell(outcome, run.step - begun)
+                if run.step % self._settings.checkpoint_every == 0 or run.step == total:
+                    self._save()
+                    self._score_due()
+        except LikenessError:
+            if self._token.stopped and run.step > self._saved_step:
+                self._save()
+            raise
+        return _Losses(first, self._smoothed, self._seconds)
+
+    def _advance(self, batch: list[Example]) -> StepOutcome:
+        start = time.monotonic()
+        while True:
+            try:
+                outcome = self._run.advance(batch)
+                break
+            except torch.OutOfMemoryError as error:
+                self._run.optimizer.zero_grad(set_to_none=True)
+                message = self._ladder.descend(error)
+            release(self._run.base.transformer.device)
+            self._report(FellBack(message))
+        self._seconds += time.monotonic() - start
+        fresh = self._smoothed == 0.0
+        self._smoothed = outcome.loss if fresh else self._smoothed + _SMOOTHING * (outcome.loss - self._smoothed)
+        return outcome
+
+    def _tell(self, outcome: StepOutcome, done: int) -> None:
+        each = self._seconds / done
+        self._report(
+            StepTrained(
+                step=self._run.step,
+                total_steps=self._settings.steps,
+                loss=outcome.loss,
+                smoothed_loss=self._smoothed,
+                learning_rate=outcome.learning_rate,
+                gradient_norm=outcome.gradient_norm,
+                seconds_per_step=each,
+                eta_seconds=each * (self._settings.steps - self._run.step),
+            )
+        )
+
+    def _save(self) -> None:
+        folder = save_checkpoint(self._workdir, self._run, fingerprint=self._fingerprint, smoothed_loss=self._smoothed)
+        self._saved_step = self._run.step
+        self._report(CheckpointSaved(self._run.step, str(folder.relative_to(self._workdir))))
+
+    def _score_due(self) -> None:
+        """Score the step that the run is at, when it is one that is scored and was not yet."""
+        if self._selection.is_due(self._run.step):
+            last = self._run.step == self._settings.steps
+            if last:
+                self._report(StateChanged(RunState.EVALUATING))
+            self._selection.score(self._run.step, self._report)
+
+    def _bytes_to_write(self) -> int:
+        """Two checkpoints and a draft of a third, and the files of all scored ones."""
+        weights = sum(parameter.numel() for parameter in self._run.base.parameters.values())
+        return weights * (3 * _BYTES_PER_WEIGHT + 4 * len(self._selection.steps))
+
+
+def _fingerprint(manifest: dict[str, str]) -> str:
+    """What a run's numbers depend on."""
+    parts = (manifest[f"likeness.{name}"] for name in ("base_revision", "dataset_sha256", "settings", "trigger_word"))
+    return hashlib.sha256("\0".join(parts).encode()).hexdigest()

@@ -1,0 +1,1 @@
+"""The trainer: jobs that make a LoRA from photos of a character."""

@@ -1,0 +1,103 @@
+"""``likeness train`` against a real trainer, whose runs have no model."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.likeness.cli.test_command import run
+from tests.services.trainer.conftest import PHOTOS, serving_trainer
+from tests.support.training_run import report_of
+
+Capture = pytest.CaptureFixture[str]
+
+
+def folder_of_photos(path: Path) -> Path:
+    """Write a folder of photos, one of them with a caption."""
+    path.mkdir()
+    for number, data in enumerate(PHOTOS):
+        (path / f"{number}.png").write_bytes(data)
+    (path / "0.txt").write_text("in a café")
+    (path / "notes.md").write_text("no photo")
+    return path
+
+
+async def test_a_folder_becomes_a_lora_that_is_listed_shown_and_removed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Capture
+) -> None:
+    photos = folder_of_photos(tmp_path / "anna")
+    async with serving_trainer(tmp_path, monkeypatch) as trainer:
+        server = ("--server", trainer.address)
+        status = await run(
+            "train", "create", "anna", str(photos), "--trigger-word", "ohwx", "--steps", "12",
+            "--job", "first", "--watch", *server,
+        )  # fmt: skip
+        captured = capsys.readouterr()
+        assert status == 0, captured.err
+        assert "first  anna  succeeded, step 12 of 12 → anna:1" in captured.out
+        assert "5 of 5 photos are used" in captured.out
+        assert "training, step 12 of 12, loss" in captured.err
+        assert "artifact://training/jobs/" in captured.err
+        assert await run("train", "list", *server) == 0
+        assert capsys.readouterr().out == "first  anna  succeeded, step 12 of 12 → anna:1\n"
+        assert await run("train", "show", "first", "--json", *server) == 0
+        assert json.loads(capsys.readouterr().out)["job"]["lora"]["version"] == 1
+        assert await run("train", "delete", "first", "--with-lora", *server) == 0
+        assert capsys.readouterr().out == "removed first\n"
+        assert await run("train", "show", "first", *server) == 3
+        assert "TRAINING_JOB_NOT_FOUND" in capsys.readouterr().err
+
+
+async def test_a_job_is_cancelled(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Capture) -> None:
+    photos = folder_of_photos(tmp_path / "anna")
+    async with serving_trainer(tmp_path, monkeypatch) as trainer:
+        trainer.runs.allow(0)
+        server = ("--server", trainer.address)
+        create = ("train", "create", "anna", str(photos), "--trigger-word", "ohwx", "--job", "first", "--json")
+        assert await run(*create, *server) == 0
+        assert json.loads(capsys.readouterr().out)["job"]["image_count"] == 5
+        assert await run("train", "cancel", "first", *server) == 0
+        assert (await trainer.ended("first")).state == "cancelled"
+        assert await run("train", "show", "first", "--tenant", "other", *server) == 3
+
+
+async def test_a_dry_run_tells_what_would_be(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Capture) -> None:
+    photos = folder_of_photos(tmp_path / "anna")
+    captions: list[str] = []
+
+    def inspect(pictures: Any, spec: Any) -> Any:
+        captions.extend(picture.caption for picture in pictures)
+        return report_of([picture.name for picture in pictures])
+
+    async with serving_trainer(tmp_path, monkeypatch, inspect=inspect) as trainer:
+        status = await run(
+            "train", "dry-run", "anna", str(photos), "--trigger-word", "ohwx", "--steps", "12",
+            "--server", trainer.address,
+        )  # fmt: skip
+    assert status == 0
+    assert "5 of 5 photos would be used, 12 steps" in capsys.readouterr().out
+    assert captions == ["in a café", "", "", "", ""]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (("none.png",), "none.png"),
+        (("a.zip", "b.zip"), "zip"),
+        (("{photos}", "--rank", "0"), "settings.rank"),
+        (("{photos}", "--overrides", "{photos}/notes.md"), "overrides"),
+        (("{photos}/0.png",), "4 to 100"),
+    ],
+)
+async def test_what_can_not_be_trained_is_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Capture, arguments: tuple[str, ...], words: str
+) -> None:
+    photos = folder_of_photos(tmp_path / "anna")
+    given = [argument.format(photos=photos) for argument in arguments]
+    async with serving_trainer(tmp_path, monkeypatch) as trainer:
+        create = ("train", "create", "anna", *given, "--trigger-word", "ohwx")
+        assert await run(*create, "--server", trainer.address) == 3
+    assert words in capsys.readouterr().err
