@@ -19,7 +19,7 @@ RUNTIME = ROOT / "requirements.lock"
 CUDA = ROOT / "requirements-cuda.lock"
 DEVELOPMENT = ROOT / "requirements-dev.lock"
 OLDEST_PYTHON = "3.11"
-SERVICES = ("generator", "faceswap", "trainer", "gateway")
+SERVICES = ("generator", "faceswap", "editor", "trainer", "gateway")
 HEADER = "# Written by `make lock` from pyproject.toml; install with pip's --no-deps.\n"
 
 

@@ -12,7 +12,7 @@ from packaging.utils import canonicalize_name
 
 ROOT = Path(__file__).resolve().parent.parent
 RUNTIME, CUDA, DEVELOPMENT = (ROOT / f"requirements{part}.lock" for part in ("", "-cuda", "-dev"))
-SERVICES = ("generator", "faceswap", "trainer", "gateway", "runtime")
+SERVICES = ("generator", "faceswap", "editor", "trainer", "gateway", "runtime")
 
 
 def pins(*files: Path, python: str = "3.11") -> dict[str, Requirement]:

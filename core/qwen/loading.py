@@ -107,12 +107,15 @@ def load_model(
             plan.folder / "transformer",
             dtype=dtype,
             local_files_only=True,
+            use_safetensors=True,
             **({"device_map": {"": device}} if straight else {}),
         )
 
     transformer = load_transformer(plan.device)
     kind = QwenImageEditPlusPipeline if profile.editing else QwenImagePipeline
-    pipeline = kind.from_pretrained(plan.folder, transformer=transformer, dtype=dtype, local_files_only=True)
+    pipeline = kind.from_pretrained(
+        plan.folder, transformer=transformer, dtype=dtype, local_files_only=True, use_safetensors=True
+    )
     guidance_transformer = None if plan.guidance_device is None else load_transformer(plan.guidance_device)
     revision = profile.weights.revision or f"sha256:{hash_folder(plan.folder)}"
     return assemble(profile, plan, pipeline, revision=revision, guidance_transformer=guidance_transformer)

@@ -90,7 +90,7 @@ class BaseSource:
 def encoders(source: BaseSource) -> Iterator[QwenImagePipeline]:
     """Load the text encoder and the autoencoder, and give their memory back afterwards."""
     pipeline = QwenImagePipeline.from_pretrained(
-        source.folder, transformer=None, dtype=source.dtype, local_files_only=True
+        source.folder, transformer=None, dtype=source.dtype, local_files_only=True, use_safetensors=True
     )
     for module in (pipeline.text_encoder, pipeline.vae):
         module.to(source.device).eval().requires_grad_(False)
@@ -103,7 +103,9 @@ def encoders(source: BaseSource) -> Iterator[QwenImagePipeline]:
 
 def load_decoder(source: BaseSource) -> FrameDecoder:
     """Load what turns latents into pictures."""
-    vae = AutoencoderKLQwenImage.from_pretrained(source.folder / "vae", dtype=source.dtype, local_files_only=True)
+    vae = AutoencoderKLQwenImage.from_pretrained(
+        source.folder / "vae", dtype=source.dtype, local_files_only=True, use_safetensors=True
+    )
     return FrameDecoder(vae).to(source.device)
 
 
@@ -151,7 +153,7 @@ def load_trainable(source: BaseSource, spec: TrainingSpec) -> TrainableBase:
     settings = spec.settings.hyperparameters
     straight = {"device_map": {"": source.device}} if source.device.type == "cuda" else {}
     transformer = QwenImageTransformer2DModel.from_pretrained(
-        source.folder / "transformer", dtype=source.dtype, local_files_only=True, **straight
+        source.folder / "transformer", dtype=source.dtype, local_files_only=True, use_safetensors=True, **straight
     )
     transformer.eval().requires_grad_(False)
     stack = _install_stack(transformer, source, settings.rank)
