@@ -41,10 +41,10 @@ def test_warm_up_and_evaluation_follow_the_steps_that_were_asked_for() -> None:
 
 
 def test_overrides_reach_everything_else() -> None:
-    overrides = {"dataset": {"policy": {"blurred": "warn"}, "min_photos": 6}, "evaluation": {"every": 50}}
+    overrides = {"dataset": {"policy": {"blurred": "warn"}, "min_photos": 6}, "evaluation": {"every": 120}}
     asked = training_settings(request(overrides), TrainerSettings.load())
     assert asked.dataset.policy_of(Reason.BLURRED) is Policy.WARN
-    assert (asked.dataset.min_photos, asked.evaluation.every) == (6, 50)
+    assert (asked.dataset.min_photos, asked.evaluation.every) == (6, 120)
 
 
 @pytest.mark.parametrize(
