@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from typing import Protocol
+from typing import Any, Protocol
 
 from google.protobuf.duration_pb2 import Duration
+from google.protobuf.message import Message
 
 from core.qwen.loading import ModelDescription
 from core.qwen.loras.library import LoraChoice
 from core.qwen.loras.requested import RequestedLora
 from core.qwen.profile import Mode
-from core.qwen.sampling import GenerationTimings, PreviewReady
+from core.qwen.sampling import GenerationTimings, PreviewReady, StepFinished
 from core.runtime.images import ImageFormat, encode_image, to_image_message
-from core.runtime.worker import Priority
+from core.runtime.worker import Priority, Queued, Started
 from likeness.common.v1 import image_pb2, progress_pb2
 from likeness.generator.v1 import generator_service_pb2 as pb2
 
@@ -34,6 +35,22 @@ class WithLoras(Protocol):
     @property
     def loras(self) -> Iterable[pb2.LoraSelection]:
         """The LoRAs."""
+
+
+def optional(message: Message, field: str) -> Any:
+    """Return a field that has presence, None when it is not set."""
+    return getattr(message, field) if message.HasField(field) else None
+
+
+def progress(event: Queued | Started | StepFinished) -> dict[str, Any]:
+    """Return the one field of an answer that tells of ``event``, by name."""
+    match event:
+        case Queued(position=position):
+            return {"queued": progress_pb2.Queued(position=position)}
+        case Started(queued_seconds=seconds):
+            return {"started": progress_pb2.Started(queued=duration(seconds))}
+        case StepFinished(image_index=index, step=step, total_steps=total):
+            return {"step": progress_pb2.Step(image_index=index, step=step, total_steps=total)}
 
 
 def lora_choices(message: WithLoras) -> list[LoraChoice]:

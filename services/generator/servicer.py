@@ -17,13 +17,13 @@ from core.qwen.loading import ModelDescription
 from core.qwen.loras.library import MAX_LORAS
 from core.qwen.loras.requested import RequestedLora
 from core.qwen.request import GenerationRequest
-from core.qwen.sampling import GenerationTimings, ImageFinished, PreviewReady, StepFinished
+from core.qwen.sampling import GenerationTimings, ImageFinished, PreviewReady
 from core.runtime.artifacts import ArtifactStore
 from core.runtime.calls import current_metadata
 from core.runtime.cancellation import CancelToken
 from core.runtime.images import encode_output, to_image_message
-from core.runtime.worker import Queued, Result, Started
-from likeness.common.v1 import image_pb2, progress_pb2
+from core.runtime.worker import Result
+from likeness.common.v1 import image_pb2
 from likeness.generator.v1 import generator_service_pb2 as pb2
 from likeness.generator.v1 import generator_service_pb2_grpc
 from services.generator.engine import GeneratorEngine
@@ -72,7 +72,7 @@ class GeneratorServicer(generator_service_pb2_grpc.GeneratorServiceServicer):
                         )
                     )
                 else:
-                    yield _progress(event)
+                    yield pb2.GenerateResponse(**messages.progress(event))
 
     async def GetCapabilities(
         self, request: pb2.GetCapabilitiesRequest, context: Context
@@ -107,36 +107,22 @@ class GeneratorServicer(generator_service_pb2_grpc.GeneratorServiceServicer):
     def _admit(self, request: pb2.GenerateRequest, loras: tuple[RequestedLora, ...]) -> GenerationRequest:
         return self._engine.admit(
             prompt=request.prompt,
-            seed=_optional(request, "seed"),
+            seed=messages.optional(request, "seed"),
             trigger_word=request.trigger_word,
-            negative_prompt=_optional(request, "negative_prompt"),
+            negative_prompt=messages.optional(request, "negative_prompt"),
             mode=request.mode,
             aspect_ratio=request.aspect_ratio,
-            width=_optional(request, "width"),
-            height=_optional(request, "height"),
-            count=_optional(request, "count"),
-            steps=_optional(request, "steps"),
-            true_cfg_scale=_optional(request, "true_cfg_scale"),
+            width=messages.optional(request, "width"),
+            height=messages.optional(request, "height"),
+            count=messages.optional(request, "count"),
+            steps=messages.optional(request, "steps"),
+            true_cfg_scale=messages.optional(request, "true_cfg_scale"),
             loras=loras,
             preview_every=request.preview_every,
         )
 
     def _write_image(self, pixels: npt.NDArray[np.uint8], output: image_pb2.ImageOutput) -> image_pb2.Image:
         return to_image_message(encode_output(pixels, output), output, self._artifacts)
-
-
-def _optional(request: pb2.GenerateRequest, field: str) -> Any:
-    return getattr(request, field) if request.HasField(field) else None  # type: ignore[arg-type]
-
-
-def _progress(event: Queued | Started | StepFinished) -> pb2.GenerateResponse:
-    match event:
-        case Queued(position=position):
-            return pb2.GenerateResponse(queued=progress_pb2.Queued(position=position))
-        case Started(queued_seconds=seconds):
-            return pb2.GenerateResponse(started=progress_pb2.Started(queued=messages.duration(seconds)))
-        case StepFinished(image_index=index, step=step, total_steps=total):
-            return pb2.GenerateResponse(step=progress_pb2.Step(image_index=index, step=step, total_steps=total))
 
 
 def _finished(
