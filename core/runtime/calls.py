@@ -26,6 +26,7 @@ _logger = logging.getLogger(__name__)
 _metadata: contextvars.ContextVar[CallMetadata] = contextvars.ContextVar("likeness_call_metadata")
 # The standard services speak for themselves: probes would fill the log.
 _STANDARD = ("/grpc.health.v1.", "/grpc.reflection.")
+_LINGER_SECONDS = 2.0
 
 
 def current_metadata() -> CallMetadata:
@@ -98,7 +99,11 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
         async def call(requests: AsyncIterator[Any], context: Context) -> Any:
             async with self._around(method, context) as begin:
                 begin(None)
-                return await behaviour(_validated(requests), context)
+                try:
+                    return await behaviour(_validated(requests), context)
+                except LikenessError:
+                    await _linger(requests)
+                    raise
 
         return call
 
@@ -170,6 +175,18 @@ async def _validated(requests: AsyncIterator[Any]) -> AsyncIterator[Any]:
         if isinstance(request, Message):
             validate(request)
         yield request
+
+
+async def _linger(requests: AsyncIterator[Any]) -> None:
+    """Read away what a refused client still sends, for a short time.
+
+    A call that ends while its client writes may reach the client as a broken stream instead of its status: gRPC's
+    Python client reports the failed write as INTERNAL.
+    """
+    with contextlib.suppress(TimeoutError):
+        async with asyncio.timeout(_LINGER_SECONDS):
+            async for _ in requests:
+                pass
 
 
 async def _abort(context: Context, error: LikenessError, metadata: CallMetadata | None) -> NoReturn:
