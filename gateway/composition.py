@@ -7,14 +7,16 @@ is drawn. Cancelling the stream cancels the call that is under way; the deadline
 from __future__ import annotations
 
 import time
-from collections.abc import AsyncGenerator, Mapping
+from collections.abc import AsyncGenerator, Callable, Mapping
 from contextlib import aclosing
 from dataclasses import dataclass, field
+from functools import partial
 
 from gateway.deadline import Deadline
 from gateway.errors import in_rest_names
 from gateway.events import PictureReady, Progress, Stage, Work, WorkFinished
 from gateway.reference import ReferenceCheck
+from likeness.calls import CallOptions
 from likeness.client import AsyncClient
 from likeness.common.v1 import image_pb2
 from likeness.errors import LikenessError
@@ -22,6 +24,9 @@ from likeness.faceswap.v1 import faceswap_service_pb2 as faceswap
 from likeness.generator.v1 import generator_service_pb2 as generator
 from likeness.metadata import CallMetadata
 from likeness.results import Finished, GeneratedPicture, GenerationEvent, Picture, Started, SwapResult
+
+Send = Callable[[CallOptions], AsyncGenerator[GenerationEvent, None]]
+"""Begins a drawing or an edit."""
 
 
 @dataclass(frozen=True)
@@ -31,6 +36,10 @@ class Call:
     client: AsyncClient
     metadata: CallMetadata
     deadline: Deadline
+
+    def options(self) -> CallOptions:
+        """Return the options of the next call. Raises DeadlineExceeded."""
+        return self.deadline.options(self.metadata)
 
 
 @dataclass
@@ -47,20 +56,23 @@ class Clock:
         self.started = now
 
 
+@dataclass(frozen=True)
+class Swapping:
+    """Whose face goes into every picture of a drawing."""
+
+    template: faceswap.SwapRequest
+    """The swap without its target."""
+    field: str
+    """Field of the body that says what the pictures show."""
+    include_original: bool
+    """Whether the picture before the swap is told too."""
+
+
 async def draw(call: Call, request: generator.GenerateRequest, *, names: Mapping[str, str] | None = None) -> Work:
     """Draw pictures from words. Raises LikenessError; ``names`` are the body's own of its fields, by the protos'."""
-    clock = Clock()
-    finished: Finished | None = None
-    async with aclosing(_drawing(call, request, names)) as events:
-        async for event in events:
-            if isinstance(event, GeneratedPicture):
-                yield PictureReady(event.index, event.picture, event.seed)
-            elif isinstance(event, Finished):
-                finished = event
-            else:
-                yield Progress(Stage.DRAWING, event)
-    clock.lap(Stage.DRAWING)
-    yield WorkFinished(finished, clock.seconds)
+    async with aclosing(drawing(call, partial(call.client.send_generate, request), Clock(), names)) as work:
+        async for event in work:
+            yield event
 
 
 async def swap(call: Call, request: faceswap.SwapRequest) -> Work:
@@ -68,7 +80,7 @@ async def swap(call: Call, request: faceswap.SwapRequest) -> Work:
     clock = Clock()
     yield Progress(Stage.SWAPPING, Started(0.0))
     try:
-        result = await call.client.send_swap(request, call.deadline.options(call.metadata))
+        result = await call.client.send_swap(request, call.options())
     except LikenessError as error:
         raise in_rest_names(error) from error
     clock.lap(Stage.SWAPPING)
@@ -93,15 +105,32 @@ async def portrait(
     # Nothing is told before: a reference that will not do is refused with the status that is its own.
     await check_reference(call.client, call.metadata, call.deadline, swap_template)
     clock.lap(Stage.REFERENCE)
+    swapping = Swapping(swap_template, "prompt", include_original)
+    send = partial(call.client.send_generate, generate)
+    async with aclosing(drawing(call, send, clock, swapping=swapping)) as work:
+        async for event in work:
+            yield event
+
+
+async def drawing(
+    call: Call, send: Send, clock: Clock, names: Mapping[str, str] | None = None, *, swapping: Swapping | None = None
+) -> Work:
+    """Tell of a drawing or an edit, each picture swapped into where ``swapping`` is given.
+
+    Raises LikenessError; ``names`` are the body's own of the fields, by the protos'.
+    """
     finished: Finished | None = None
-    async with aclosing(_drawing(call, generate)) as events:
+    async with aclosing(_renamed(call, send, names)) as events:
         async for event in events:
             if isinstance(event, GeneratedPicture):
+                if swapping is None:
+                    yield PictureReady(event.index, event.picture, event.seed)
+                    continue
                 clock.lap(Stage.DRAWING)
                 yield Progress(Stage.SWAPPING, Started(0.0))
-                result = await swap_into(call, event, swap_template)
+                result = await _swap_into(call, event, swapping)
                 clock.lap(Stage.SWAPPING)
-                original = event.picture if include_original else None
+                original = event.picture if swapping.include_original else None
                 yield PictureReady(event.index, result.picture, event.seed, original, result)
             elif isinstance(event, Finished):
                 finished = event
@@ -111,30 +140,26 @@ async def portrait(
     yield WorkFinished(finished, clock.seconds)
 
 
-async def _drawing(
-    call: Call, request: generator.GenerateRequest, names: Mapping[str, str] | None = None
-) -> AsyncGenerator[GenerationEvent, None]:
+async def _renamed(call: Call, send: Send, names: Mapping[str, str] | None) -> AsyncGenerator[GenerationEvent, None]:
     try:
-        async with aclosing(call.client.send_generate(request, call.deadline.options(call.metadata))) as events:
+        async with aclosing(send(call.options())) as events:
             async for event in events:
                 yield event
     except LikenessError as error:
         raise in_rest_names(error, names) from error
 
 
-async def swap_into(
-    call: Call, drawn: GeneratedPicture, template: faceswap.SwapRequest, *, field: str = "prompt"
-) -> SwapResult:
-    """Swap into a picture that was drawn; what it shows came from ``field``. Raises LikenessError."""
+async def _swap_into(call: Call, drawn: GeneratedPicture, swapping: Swapping) -> SwapResult:
+    """Swap into a picture that was drawn. Raises LikenessError."""
     request = faceswap.SwapRequest()
-    request.CopyFrom(template)
+    request.CopyFrom(swapping.template)
     request.target_image.CopyFrom(_as_input(drawn.picture))
     try:
-        return await call.client.send_swap(request, call.deadline.options(call.metadata))
+        return await call.client.send_swap(request, call.options())
     except LikenessError as error:
-        # The client handed in no target: what the drawn picture shows comes from the prompt.
-        renamed = in_rest_names(error, {"target_image": field})
-        if renamed.field == field:
+        # The client handed in no target: what the drawn picture shows comes from its words.
+        renamed = in_rest_names(error, {"target_image": swapping.field})
+        if renamed.field == swapping.field:
             renamed.message = f"the picture drawn with seed {drawn.seed}: {error.message}"
             renamed.metadata = {**error.metadata, "seed": str(drawn.seed)}
         raise renamed from error

@@ -8,7 +8,7 @@ from gateway.edit_models import EditBody, EditFields, SceneBody
 from gateway.models import ImageValue
 from gateway.negotiation import Accepted, AnswerKind
 from gateway.translation import check, fill
-from likeness._requests import PRIORITIES
+from likeness._drawing_requests import PRIORITIES
 from likeness.common.v1 import image_pb2
 from likeness.editor.v1 import editor_service_pb2 as editor
 from likeness.errors import InvalidRequest
@@ -80,6 +80,10 @@ def check_edit(body: EditBody | SceneBody, *, accepted: Accepted) -> None:
         raise InvalidRequest("send 1 to 4 pictures", field=field, max_images="4")
     if isinstance(body, SceneBody) and body.lock_face and len(pictures_of(body)) > 1:
         raise InvalidRequest("lock_face goes with one picture: leave it out, or send one", field="lock_face")
+    if isinstance(body, SceneBody) and body.include_original and not body.lock_face:
+        raise InvalidRequest(
+            "include_original goes with lock_face: nothing is swapped without it", field="include_original"
+        )
     edit_request(
         body,
         accepted=accepted,

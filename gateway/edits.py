@@ -2,34 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import aclosing
+from functools import partial
 
-from gateway.composition import Call, Clock, swap_into
+from gateway.composition import Call, Clock, Swapping, drawing
 from gateway.errors import in_rest_names
-from gateway.events import PictureReady, Progress, Stage, Work, WorkFinished
+from gateway.events import Stage, Work
 from gateway.reference import ReferenceCheck
 from likeness.common.v1 import image_pb2
 from likeness.editor.v1 import editor_service_pb2 as editor
 from likeness.errors import LikenessError, NoFace
 from likeness.faceswap.v1 import faceswap_service_pb2 as faceswap
-from likeness.results import Finished, GeneratedPicture, GenerationEvent, Started
 
 
 async def edit(call: Call, request: editor.EditRequest, names: Mapping[str, str]) -> Work:
     """Edit pictures. Raises LikenessError with the body's fields, which ``names`` gives by the protos'."""
-    clock = Clock()
-    finished: Finished | None = None
-    async with aclosing(_editing(call, request, names)) as events:
-        async for event in events:
-            if isinstance(event, GeneratedPicture):
-                yield PictureReady(event.index, event.picture, event.seed)
-            elif isinstance(event, Finished):
-                finished = event
-            else:
-                yield Progress(Stage.DRAWING, event)
-    clock.lap(Stage.DRAWING)
-    yield WorkFinished(finished, clock.seconds)
+    async with aclosing(drawing(call, partial(call.client.send_edit, request), Clock(), names)) as work:
+        async for event in work:
+            yield event
 
 
 async def scene(
@@ -57,43 +48,18 @@ async def scene(
         except LikenessError as error:
             raise in_rest_names(error, {"reference_image": persons[0][0]}) from error
     clock.lap(Stage.REFERENCE)
-    finished: Finished | None = None
-    async with aclosing(_editing(call, request, names)) as events:
-        async for event in events:
-            if isinstance(event, GeneratedPicture):
-                clock.lap(Stage.DRAWING)
-                if lock is None:
-                    yield PictureReady(event.index, event.picture, event.seed)
-                    continue
-                yield Progress(Stage.SWAPPING, Started(0.0))
-                result = await swap_into(call, event, lock, field="scene")
-                clock.lap(Stage.SWAPPING)
-                original = event.picture if include_original else None
-                yield PictureReady(event.index, result.picture, event.seed, original, result)
-            elif isinstance(event, Finished):
-                finished = event
-            else:
-                yield Progress(Stage.DRAWING, event)
-    clock.lap(Stage.DRAWING)
-    yield WorkFinished(finished, clock.seconds)
+    swapping = None if lock is None else Swapping(lock, "scene", include_original)
+    send = partial(call.client.send_edit, request)
+    async with aclosing(drawing(call, send, clock, names, swapping=swapping)) as work:
+        async for event in work:
+            yield event
 
 
 async def _check_person(call: Call, field: str, image: image_pb2.ImageInput) -> None:
     request = faceswap.DetectFacesRequest(image=image)
     try:
-        found = await call.client.send_detect_faces(request, call.deadline.options(call.metadata))
+        found = await call.client.send_detect_faces(request, call.options())
     except LikenessError as error:
         raise in_rest_names(error, {"image": field}) from error
     if not found.faces:
         raise NoFace("the picture shows no person's face; a scene needs one to keep", field=field)
-
-
-async def _editing(
-    call: Call, request: editor.EditRequest, names: Mapping[str, str]
-) -> AsyncGenerator[GenerationEvent, None]:
-    try:
-        async with aclosing(call.client.send_edit(request, call.deadline.options(call.metadata))) as events:
-            async for event in events:
-                yield event
-    except LikenessError as error:
-        raise in_rest_names(error, names) from error

@@ -90,6 +90,7 @@ class RegisteredLoraDocument(Document):
     size_bytes: int
     sha256: str
     create_time: str = Field(description="RFC 3339, UTC.")
+    shared: bool = Field(description="Whether every tenant may use it.")
 
 
 class LoraListDocument(Document):
@@ -158,4 +159,5 @@ def lora_document(lora: Lora) -> dict[str, Any]:
         "size_bytes": lora.size_bytes,
         "sha256": lora.sha256,
         "create_time": lora.create_time.isoformat(timespec="milliseconds").replace("+00:00", "Z"),
+        "shared": lora.shared,
     }

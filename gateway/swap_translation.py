@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from gateway.models import FaceModelBody, ReferenceBody, SwapBody, SwapFields
 from gateway.translation import check, fill
-from likeness._requests import AVERAGES, GENDERS, ORDERS
+from likeness._face_requests import AVERAGES, GENDERS, ORDERS
 from likeness.common.v1 import image_pb2
 from likeness.errors import InvalidRequest
 from likeness.faceswap.v1 import face_model_service_pb2 as face_models

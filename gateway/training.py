@@ -18,7 +18,7 @@ from likeness.common.v1 import image_pb2
 from likeness.errors import InvalidRequest
 from likeness.trainer.v1 import trainer_service_pb2 as pb2
 from likeness.trainer_client import settings_message
-from likeness.training import TrainingForecast, TrainingJob, TrainingSettings
+from likeness.training import CharacterDeletion, TrainingForecast, TrainingJob, TrainingSettings
 
 NAMES: Mapping[str, str] = {f"job.{name}": name for name in pb2.CreateTrainingJobRequest.DESCRIPTOR.fields_by_name} | {
     f"settings.{name}": name for name in pb2.TrainingSettings.DESCRIPTOR.fields_by_name
@@ -126,6 +126,10 @@ class TrainingJobDocument(RootModel[TrainingJob]):
 
 class TrainingForecastDocument(RootModel[TrainingForecast]):
     """What a training job would be."""
+
+
+class CharacterDeletionDocument(RootModel[CharacterDeletion]):
+    """What there was of a character that was forgotten."""
 
 
 class TrainingJobListDocument(Document):

@@ -11,7 +11,8 @@ from core.runtime.validation import validate
 from gateway.errors import in_rest_names, violations_error
 from gateway.models import DrawingFields
 from gateway.negotiation import Accepted, AnswerKind
-from likeness._requests import FORMATS, PRIORITIES
+from likeness._drawing_requests import PRIORITIES
+from likeness._messages import FORMATS
 from likeness.common.v1 import image_pb2
 from likeness.errors import InvalidRequest
 from likeness.generator.v1 import generator_service_pb2 as generator

@@ -15,7 +15,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from likeness._requests import Reference
+    from likeness._face_requests import Reference
     from likeness.calls import CallOptions
     from likeness.channel import ChannelOptions
     from likeness.client import AsyncClient
@@ -49,7 +49,7 @@ _MODULES = {
     "LikenessError": "likeness.errors",
     "LoraUse": "likeness.results",
     "Priority": "likeness.results",
-    "Reference": "likeness._requests",
+    "Reference": "likeness._face_requests",
 }
 
 

@@ -7,13 +7,12 @@ import os
 from collections.abc import AsyncIterator, Iterator
 from datetime import UTC
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import grpc.aio
-from google.protobuf.message import Message
 
+from likeness._messages import filled
 from likeness.calls import CallOptions, UnaryCall, UploadCall
-from likeness.errors import InvalidRequest
 from likeness.generator.v1 import lora_service_pb2 as pb2
 from likeness.generator.v1 import lora_service_pb2_grpc
 from likeness.loras import Lora, LoraPage
@@ -22,7 +21,6 @@ LoraSource = bytes | str | os.PathLike[str]
 """A LoRA to hand in: the bytes of a safetensors file, its path, or an ``artifact://`` URI as a string."""
 
 CHUNK_BYTES = 2**20
-M = TypeVar("M", bound=Message)
 
 
 class LoraCalls:
@@ -43,25 +41,27 @@ class LoraCalls:
     async def register(self, lora_id: str, source: LoraSource, trigger_word: str, options: CallOptions) -> Lora:
         """Keep a file as the next version. Raises LikenessError, and OSError when a path can't be read."""
         if isinstance(source, str) and source.startswith("artifact://"):
-            message = _filled(pb2.RegisterLoraRequest, lora_id=lora_id, artifact_uri=source, trigger_word=trigger_word)
+            message = filled(pb2.RegisterLoraRequest, lora_id=lora_id, artifact_uri=source, trigger_word=trigger_word)
             return _lora((await self._register(message, options)).lora)
-        start = _filled(pb2.UploadLoraStart, lora_id=lora_id, trigger_word=trigger_word, sha256=_sha256(source))
+        start = filled(pb2.UploadLoraStart, lora_id=lora_id, trigger_word=trigger_word, sha256=_sha256(source))
         return _lora((await self._upload(_parts(start, source), options)).lora)
 
     async def list(self, page_size: int, page_token: str, options: CallOptions) -> LoraPage:
         """Return a page. Raises LikenessError."""
-        message = _filled(pb2.ListLorasRequest, page_size=page_size, page_token=page_token)
+        message = filled(pb2.ListLorasRequest, page_size=page_size, page_token=page_token)
         answer = await self._list(message, options)
         return LoraPage(tuple(map(_lora, answer.loras)), answer.next_page_token)
 
     async def get(self, lora_id: str, version: int, options: CallOptions) -> Lora:
         """Describe a version. Raises LikenessError."""
-        message = _filled(pb2.GetLoraRequest, lora_id=lora_id, version=version)
+        message = filled(pb2.GetLoraRequest, lora_id=lora_id, version=version)
         return _lora((await self._get(message, options)).lora)
 
-    async def delete(self, lora_id: str, version: int, options: CallOptions) -> tuple[int, ...]:
-        """Remove a version, or all. Raises LikenessError."""
-        message = _filled(pb2.DeleteLoraRequest, lora_id=lora_id, version=version)
+    async def delete(
+        self, lora_id: str, version: int, options: CallOptions, *, forget: bool = False
+    ) -> tuple[int, ...]:
+        """Remove a version, or all, or every trace. Raises LikenessError."""
+        message = filled(pb2.DeleteLoraRequest, lora_id=lora_id, version=version, forget=forget)
         return tuple((await self._delete(message, options)).versions)
 
 
@@ -100,11 +100,5 @@ def _lora(message: pb2.Lora) -> Lora:
         size_bytes=message.size_bytes,
         sha256=message.sha256,
         create_time=message.create_time.ToDatetime(tzinfo=UTC),
+        shared=message.shared,
     )
-
-
-def _filled(kind: type[M], **values: Any) -> M:
-    try:
-        return kind(**values)
-    except ValueError as error:
-        raise InvalidRequest(f"{', '.join(values)}: a value is out of range, or no valid text") from error

@@ -28,6 +28,8 @@ class Lora:
     """Of the file, 64 lower-case hexadecimal digits."""
     create_time: datetime
     """UTC."""
+    shared: bool = False
+    """Whether every tenant may use it: the default tenant registered it."""
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,7 @@ from types import TracebackType
 from typing import Any, Self, TypeVar
 
 from likeness._lora_calls import LoraSource
-from likeness._requests import ImageSource
+from likeness._messages import ImageSource
 from likeness.calls import CallOptions
 from likeness.channel import DEFAULT_FACESWAP_ADDRESS, DEFAULT_GENERATOR_ADDRESS, ChannelOptions
 from likeness.client import AsyncClient

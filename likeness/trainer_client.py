@@ -24,7 +24,7 @@ from typing import Any, Self, TypeVar
 from google.protobuf import json_format
 from google.protobuf.message import Message
 
-from likeness._requests import ImageSource
+from likeness._messages import ImageSource
 from likeness._training_convert import event_from_message, forecast_from_message, job_from_message
 from likeness.calls import CallOptions, StreamCall, UnaryCall
 from likeness.channel import DEFAULT_TRAINER_ADDRESS, ChannelOptions, open_channel
@@ -32,7 +32,14 @@ from likeness.common.v1 import image_pb2
 from likeness.errors import InvalidRequest, ModelLoading, ServiceUnavailable
 from likeness.trainer.v1 import trainer_service_pb2 as pb2
 from likeness.trainer.v1 import trainer_service_pb2_grpc
-from likeness.training import TrainingEvent, TrainingForecast, TrainingJob, TrainingJobPage, TrainingSettings
+from likeness.training import (
+    CharacterDeletion,
+    TrainingEvent,
+    TrainingForecast,
+    TrainingJob,
+    TrainingJobPage,
+    TrainingSettings,
+)
 
 # Photos together larger than this are uploaded one by one: messages may have 64 MiB.
 INLINE_BYTES = 16 * 2**20
@@ -105,6 +112,9 @@ class AsyncTrainerClient:
         )
         self._delete: UnaryCall[pb2.DeleteTrainingJobRequest, pb2.DeleteTrainingJobResponse] = UnaryCall(
             stub.DeleteTrainingJob, service
+        )
+        self._delete_character: UnaryCall[pb2.DeleteCharacterRequest, pb2.DeleteCharacterResponse] = UnaryCall(
+            stub.DeleteCharacter, service
         )
 
     async def __aenter__(self) -> Self:
@@ -209,6 +219,12 @@ class AsyncTrainerClient:
             filled(pb2.DeleteTrainingJobRequest, job_id=job_id, delete_lora=delete_lora), options or self._default
         )
 
+    async def delete_character(self, character_id: str, options: CallOptions | None = None) -> CharacterDeletion:
+        """Forget a character: stop and remove its jobs, and all versions of its LoRA. Raises LikenessError."""
+        message = filled(pb2.DeleteCharacterRequest, character_id=character_id)
+        answer = await self._delete_character(message, options or self._default)
+        return CharacterDeletion(tuple(answer.job_ids), tuple(answer.lora_versions))
+
     async def _message(self, plan: TrainingPlan, options: CallOptions | None) -> pb2.CreateTrainingJobRequest:
         message = filled(
             pb2.CreateTrainingJobRequest,
@@ -245,8 +261,6 @@ def settings_message(settings: TrainingSettings) -> pb2.TrainingSettings:
     message = pb2.TrainingSettings()
     for name, value in given.items():
         field = f"settings.{name}"
-        if not value and name != "seed":
-            raise InvalidRequest(f"{field}: must be above 0", field=field)
         try:
             setattr(message, name, value)
         except (ValueError, TypeError) as error:

@@ -29,6 +29,16 @@ class TrainingState(StrEnum):
         return self in (TrainingState.SUCCEEDED, TrainingState.FAILED, TrainingState.CANCELLED)
 
 
+@dataclass(frozen=True)
+class CharacterDeletion:
+    """What there was of a character that was forgotten."""
+
+    job_ids: tuple[str, ...]
+    """The jobs that were removed."""
+    lora_versions: tuple[int, ...]
+    """The versions of its LoRA that were removed."""
+
+
 class TrainingEventType(StrEnum):
     """What happened to a job."""
 

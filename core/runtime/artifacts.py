@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import re
+from datetime import datetime
 from pathlib import Path
 
 import obstore
@@ -40,7 +41,8 @@ class ArtifactStore:
         else:
             folder = Path(url.removeprefix("file://")).expanduser().resolve()
             folder.mkdir(parents=True, exist_ok=True)
-            self._store = LocalStore(folder)
+            # Names of folders tell of what was in them.
+            self._store = LocalStore(folder, automatic_cleanup=True)
 
     def put(self, prefix: str, data: bytes, suffix: str = "") -> str:
         """Keep a file and return its URI; the same bytes under the same prefix and suffix have the same URI.
@@ -109,10 +111,14 @@ class ArtifactStore:
         """Remove a record; return whether it was there. Raises ValueError for a key that `put_record` refuses."""
         return self._delete(_checked_key(key))
 
-    def list_records(self, prefix: str) -> tuple[str, ...]:
-        """Return the keys of everything below a prefix, in order. Raises ValueError for a bad prefix."""
-        batches = obstore.list(self._store, _checked_key(prefix))
-        return tuple(sorted(meta["path"] for batch in batches for meta in batch))
+    def list_records(self, prefix: str, *, modified_before: datetime | None = None) -> tuple[str, ...]:
+        """Return the keys of everything below a prefix, in order, or of what was last written before a time.
+
+        Raises ValueError for a bad prefix.
+        """
+        found = (meta for batch in obstore.list(self._store, _checked_key(prefix)) for meta in batch)
+        old = (m for m in found if modified_before is None or m["last_modified"] < modified_before)
+        return tuple(sorted(meta["path"] for meta in old))
 
     def _read(self, key: str, field: str | None, max_bytes: int | None) -> bytes:
         try:

@@ -38,6 +38,11 @@ WORK_SECONDS = Histogram(
     ("service", "kind"),
     buckets=(0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 20, 40, 60, 120, 300),
 )
+NETWORK_PROVIDER = Gauge(
+    "likeness_network_provider",
+    "What runs a network, as its loaded session says: 1 for each network.",
+    ("network", "provider"),
+)
 
 _FIELDS = "likeness_fields"
 _calls = logging.getLogger("likeness.calls")

@@ -19,6 +19,7 @@ from gateway.negotiation import AnswerKind
 from gateway.openapi import body_documentation, document_answer, error_responses, problem_answer
 from gateway.training import (
     NAMES,
+    CharacterDeletionDocument,
     TrainingBody,
     TrainingForecastDocument,
     TrainingImageBody,
@@ -203,6 +204,26 @@ async def delete_training_job(
     options = call.deadline.options(call.metadata)
     await _told(exchange.gateway.trainer.delete(job_id, delete_lora=delete_lora, options=options))
     return Response(status_code=204)
+
+
+@router.delete(
+    ROUTE + "/characters/{character_id}",
+    summary="Forget a character",
+    response_model=None,
+    responses={200: document_answer(CharacterDeletionDocument), **error_responses()},
+)
+async def delete_character(request: Request, character_id: str) -> Response:
+    """All its jobs go, running ones too, with photos, crops, caches, checkpoints, samples and reports, and its LoRA.
+
+    The answer comes when all is gone. A deletion that was begun goes on by itself, also when this call ends before. A
+    character that isn't there is no error.
+    """
+    exchange = Exchange.begin(request)
+    call = exchange.call(None)
+    _checked(pb2.DeleteCharacterRequest(), character_id=character_id)
+    options = call.deadline.options(call.metadata)
+    deletion = await _told(exchange.gateway.trainer.delete_character(character_id, options))
+    return _json(document(deletion))
 
 
 def _last_event(request: Request) -> int:

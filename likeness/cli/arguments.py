@@ -5,22 +5,21 @@ from __future__ import annotations
 import argparse
 import os
 from collections.abc import Sequence
-from pathlib import Path
 
 from likeness.channel import DEFAULT_FACESWAP_ADDRESS, DEFAULT_GENERATOR_ADDRESS
 from likeness.cli.edits import add_edit, add_scene
-from likeness.cli.face_arguments import add_compare, add_face_model, add_faces, add_faceswap
-from likeness.cli.loras import add_lora_commands, add_lora_options
+from likeness.cli.face_arguments import add_face_model, add_faces, add_faceswap, add_identity
+from likeness.cli.generate import add_generate
+from likeness.cli.jobs import add_job_commands
+from likeness.cli.loras import add_lora_commands
 from likeness.cli.options import (
     EDITOR_VARIABLE,
     FACESWAP_VARIABLE,
     GENERATOR_VARIABLE,
     add_common,
-    add_output,
-    add_server,
 )
 from likeness.cli.training import TRAINER_VARIABLE, add_training_commands
-from likeness.results import Priority
+from likeness.cli.ways import add_ways
 
 EPILOG = f"""environment:
   {GENERATOR_VARIABLE}, {FACESWAP_VARIABLE}, {EDITOR_VARIABLE},
@@ -43,7 +42,7 @@ def parse_arguments(arguments: Sequence[str] | None = None) -> argparse.Namespac
     """Return what the command line says (the process's own when left out). Raises SystemExit when it makes no sense."""
     parser = build_parser()
     options = parser.parse_args(arguments)
-    if options.command == "generate" and options.preview_every is not None and options.previews is None:
+    if getattr(options, "preview_every", None) is not None and options.previews is None:
         parser.error("argument --preview-every: goes with --previews")
     if options.command == "faceswap" and not options.references and not options.face_models:
         parser.error("faceswap: name a picture with the face to put in, or --face-model")
@@ -59,12 +58,13 @@ def build_parser() -> argparse.ArgumentParser:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
-    _add_generate(commands.add_parser("generate", help="draw pictures from words"))
+    add_generate(commands.add_parser("generate", help="draw pictures from words"))
     add_edit(commands.add_parser("edit", help="change pictures as an instruction says"))
     add_scene(commands.add_parser("scene", help="put the persons of pictures into a scene"))
     add_faceswap(commands.add_parser("faceswap", help="put the face of one picture onto another"))
     add_faces(commands.add_parser("faces", help="list the faces of a picture"))
-    add_compare(commands.add_parser("compare", help="tell how alike the faces of two pictures are"))
+    add_identity(commands.add_parser("identity", help="tell how alike the faces of two pictures are"))
+    add_ways(commands.add_parser("compare", help="make one character by swap, edit and LoRA, and measure"))
     add_face_model(commands.add_parser("face-model", help="keep a person as several photos show them"))
     _add_capabilities(commands.add_parser("capabilities", help="tell what the services can do"))
     lora = commands.add_parser("lora", help="keep, list, show and remove LoRAs")
@@ -72,38 +72,9 @@ def build_parser() -> argparse.ArgumentParser:
         add_common(command)
     for command in add_training_commands(commands.add_parser("train", help="make LoRAs from photos of a character")):
         add_common(command)
+    for command in add_job_commands(commands.add_parser("jobs", help="training jobs, and forgetting characters")):
+        add_common(command)
     return parser
-
-
-def _add_generate(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("prompt", help="what to draw")
-    add_output(parser, "picture.png", "where to write; several pictures get a number (%(default)s)")
-    add_server(parser, GENERATOR_VARIABLE, DEFAULT_GENERATOR_ADDRESS, "generator")
-    parser.add_argument("--negative-prompt", metavar="TEXT", help="what to keep out")
-    parser.add_argument("--mode", default="", help="full (the default), fast, or another of the deployment")
-    parser.add_argument("--aspect-ratio", default="", metavar="W:H", help="shape, for example 9:16")
-    parser.add_argument(
-        "--width", type=int, metavar="PIXELS", help="in place of a shape, with --height; brought to the nearest size"
-    )
-    parser.add_argument("--height", type=int, metavar="PIXELS", help="goes with --width")
-    parser.add_argument("--seed", type=int, help="the same seed draws the same picture")
-    parser.add_argument("-n", "--count", type=int, help="how many pictures, 1–8")
-    parser.add_argument("--steps", type=int, help="denoising steps, 1–100")
-    parser.add_argument("--guidance", type=float, dest="true_cfg_scale", help="classifier-free guidance, 1–20")
-    add_lora_options(parser)
-    parser.add_argument(
-        "--priority", type=Priority, choices=list(Priority), default=Priority.NORMAL,
-        help="high goes before your other work, low after everybody's (%(default)s)",
-    )  # fmt: skip
-    parser.add_argument(
-        "--previews", type=Path, metavar="DIR", help="write small pictures of the steps into this folder"
-    )
-    parser.add_argument(
-        "--preview-every",
-        type=int,
-        metavar="STEPS",
-        help="steps from one preview to the next (1); goes with --previews",
-    )
 
 
 def _add_capabilities(parser: argparse.ArgumentParser) -> None:

@@ -11,16 +11,13 @@ from collections.abc import Sequence
 import grpc
 
 from likeness.calls import CallOptions
-from likeness.cli import edits, face_commands, output
+from likeness.cli import edits, face_commands, generate, output, ways
 from likeness.cli.arguments import parse_arguments
+from likeness.cli.jobs import run_jobs_command
 from likeness.cli.loras import run_lora_command
-from likeness.cli.previews import PreviewFolder
-from likeness.cli.progress import ProgressLine
 from likeness.cli.training import run_training_command
-from likeness.cli.writing import check_folder, show
 from likeness.client import AsyncClient
 from likeness.errors import LikenessError
-from likeness.results import GenerationEvent
 
 FAULT, REFUSED, UNAVAILABLE, TOO_LATE, INTERRUPTED, UNREAD = 1, 3, 4, 5, 130, 141
 _STATUS = {
@@ -70,56 +67,6 @@ def exit_status(error: LikenessError) -> int:
     return REFUSED if 400 <= error.http_status < 499 else FAULT
 
 
-async def _generate(options: argparse.Namespace) -> None:
-    check_folder(options)
-    pictures = options.count or 1
-    progress = ProgressLine(pictures)
-    previews = PreviewFolder(options.previews, options.output.stem, pictures) if options.previews else None
-
-    def on_progress(event: GenerationEvent) -> None:
-        progress(event)
-        if previews is not None:
-            previews(event)
-
-    names = (
-        "negative_prompt",
-        "mode",
-        "aspect_ratio",
-        "width",
-        "height",
-        "seed",
-        "count",
-        "steps",
-        "true_cfg_scale",
-        "priority",
-        "loras",
-        "trigger_word",
-    )
-    async with AsyncClient(generator_address=options.server) as client:
-        try:
-            result = await client.generate(
-                options.prompt,
-                on_progress=on_progress,
-                preview_every=(options.preview_every or 1) if previews else 0,
-                timeout_seconds=options.timeout,
-                output_format=options.output_format or output.format_for(options.output),
-                quality=options.quality,
-                store=options.store,
-                **{name: getattr(options, name) for name in names},
-            )
-        finally:
-            progress.close()
-    files = [
-        item.picture.save(output.numbered(options.output, item.index, len(result.pictures)))
-        for item in result.pictures
-        if not options.store
-    ]
-    text = output.describe_generation(result, files)
-    if previews is not None:
-        text += f"\n{len(previews.files)} previews in {options.previews}"
-    show(options, result, text, files, previews.files if previews else ())
-
-
 async def _lora(options: argparse.Namespace) -> None:
     document, text = await run_lora_command(options)
     print(output.to_json(document) if options.json else text)
@@ -127,6 +74,11 @@ async def _lora(options: argparse.Namespace) -> None:
 
 async def _train(options: argparse.Namespace) -> None:
     result, text = await run_training_command(options)
+    print(output.to_json(result) if options.json else text)
+
+
+async def _jobs(options: argparse.Namespace) -> None:
+    result, text = await run_jobs_command(options)
     print(output.to_json(result) if options.json else text)
 
 
@@ -151,14 +103,16 @@ async def _capabilities(options: argparse.Namespace) -> None:
 
 
 _COMMANDS = {
-    "generate": _generate,
+    "generate": generate.generate,
     "edit": edits.edit,
     "scene": edits.edit,
     "faceswap": face_commands.faceswap,
     "faces": face_commands.faces,
-    "compare": face_commands.compare,
+    "identity": face_commands.identity,
+    "compare": ways.compare_ways,
     "face-model": face_commands.face_model,
     "capabilities": _capabilities,
     "lora": _lora,
     "train": _train,
+    "jobs": _jobs,
 }

@@ -1,4 +1,4 @@
-"""The command line of faces: what the commands faceswap, faces, compare and face-model can be told."""
+"""The command line of faces: what the commands faceswap, faces, identity and face-model can be told."""
 
 from __future__ import annotations
 
@@ -95,8 +95,8 @@ def add_faces(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def add_compare(parser: argparse.ArgumentParser) -> None:
-    """Add what ``compare`` can be told."""
+def add_identity(parser: argparse.ArgumentParser) -> None:
+    """Add what ``identity`` can be told."""
     parser.add_argument("first", help="a picture")
     parser.add_argument("second", help="another picture")
     _add_server(parser)

@@ -1,11 +1,12 @@
-"""Running the commands of faces: faceswap, faces, compare and face-model."""
+"""Running the commands of faces: faceswap, faces, identity and face-model."""
 
 from __future__ import annotations
 
 import argparse
 from typing import Any
 
-from likeness._requests import ImageSource, Reference
+from likeness._face_requests import Reference
+from likeness._messages import ImageSource
 from likeness.cli import face_output, output
 from likeness.cli.writing import check_folder, check_place, show
 from likeness.client import AsyncClient
@@ -85,8 +86,8 @@ async def faces(options: argparse.Namespace) -> None:
     show(options, result, output.describe_faces(result, files), files)
 
 
-async def compare(options: argparse.Namespace) -> None:
-    """Run ``compare``. Raises LikenessError and OSError."""
+async def identity(options: argparse.Namespace) -> None:
+    """Run ``identity``. Raises LikenessError and OSError."""
     async with AsyncClient(faceswap_address=options.server) as client:
         result = await client.compare_faces(
             options.first,

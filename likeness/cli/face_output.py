@@ -34,9 +34,10 @@ def describe_model(model: FaceModel) -> str:
 def describe_line(model: FaceModel) -> str:
     """Return a model in one line."""
     photos = "1 photo" if model.photo_count == 1 else f"{model.photo_count} photos"
+    views = "1 view" if len(model.views) == 1 else f"{len(model.views)} views"
     return (
         f"{model.face_model_id}: {model.average} of {photos}, agreement {model.agreement:.2f}, "
-        f"{len(model.views)} views, for {', '.join(model.engines)}, built {model.create_time:%Y-%m-%d %H:%M} UTC"
+        f"{views}, for {', '.join(model.engines)}, built {model.create_time:%Y-%m-%d %H:%M} UTC"
     )
 
 

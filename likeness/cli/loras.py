@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import argparse
-import os
 import re
 from collections.abc import Iterable, Sequence
 
 from likeness.calls import CallOptions
+from likeness.cli.options import add_server
 from likeness.client import AsyncClient
 from likeness.errors import InvalidRequest
 from likeness.loras import Lora
@@ -58,10 +58,7 @@ def add_lora_commands(
     which.add_argument("--version", type=int, help="the version to remove")
     which.add_argument("--all", action="store_true", help="remove every version")
     for command in commands.choices.values():
-        command.add_argument(
-            "--server", metavar="HOST:PORT", default=os.environ.get(server_variable, default_server),
-            help="where the generator is (%(default)s)",
-        )  # fmt: skip
+        add_server(command, server_variable, default_server, "generator")
     return commands.choices.values()
 
 

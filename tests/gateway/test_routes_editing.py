@@ -114,6 +114,7 @@ async def test_events_tell_steps_and_previews(edits: EditHouse) -> None:
         ("/qwen-character-scene", {**SCENE, "scene": ""}, "scene"),
         ("/qwen-character-scene", {**SCENE, "scene": "x" * 2001}, "scene"),
         ("/qwen-character-scene", {**SCENE, "images": [PICTURE], "lock_face": True}, "lock_face"),
+        ("/qwen-character-scene", {**SCENE, "include_original": True}, "include_original"),
         ("/qwen-character-scene", {**SCENE, "rewrite_scene": True}, "rewrite_scene"),
     ],
 )

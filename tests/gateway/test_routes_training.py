@@ -15,7 +15,7 @@ import httpx
 import pytest
 from pydantic import TypeAdapter
 
-from gateway.training import TrainingJobListDocument
+from gateway.training import CharacterDeletionDocument, TrainingJobListDocument
 from likeness.training import TrainingForecast, TrainingJob
 from tests.gateway.conftest import serving_gateway
 from tests.services.trainer.conftest import PHOTOS, RunningTrainer, photo, serving_trainer
@@ -148,6 +148,22 @@ async def test_a_running_job_is_cancelled_and_not_removed_before(house: Training
     assert (await house.http.post("/lora-training/first/cancel")).status_code == 200
     job = await house.trainer.ended("first")
     assert job.state == "cancelled"
+
+
+async def test_a_character_is_forgotten_while_it_is_trained_and_again(house: TrainingHouse) -> None:
+    house.trainer.runs.allow(0)
+    await house.http.post("/lora-training", json={**BODY, "job_id": "first"})
+    theirs = {"X-Tenant-Id": "other"}
+    await house.http.post("/lora-training", json={**BODY, "job_id": "theirs"}, headers=theirs)
+    gone = await house.http.delete("/lora-training/characters/anna")
+    assert (gone.status_code, gone.json()) == (200, {"job_ids": ["first"], "lora_versions": []})
+    CharacterDeletionDocument.model_validate(gone.json())
+    assert (await house.http.get("/lora-training/first")).status_code == 404
+    assert (await house.http.get("/lora-training/theirs", headers=theirs)).status_code == 200
+    again = await house.http.delete("/lora-training/characters/anna")
+    assert (again.status_code, again.json()) == (200, {"job_ids": [], "lora_versions": []})
+    bad = await house.http.delete("/lora-training/characters/A%20b")
+    assert (bad.status_code, bad.json()["field"]) == (400, "character_id")
 
 
 async def test_a_key_that_was_used_for_another_body_is_a_conflict(house: TrainingHouse) -> None:

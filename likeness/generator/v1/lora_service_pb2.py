@@ -26,7 +26,7 @@ from likeness.vendor.buf.validate import validate_pb2 as buf_dot_validate_dot_va
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n(likeness/generator/v1/lora_service.proto\x12\x15likeness.generator.v1\x1a\x1b\x62uf/validate/validate.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\xd6\x01\n\x04Lora\x12\x0f\n\x07lora_id\x18\x01 \x01(\t\x12\x0f\n\x07version\x18\x02 \x01(\x05\x12\x14\n\x0ctrigger_word\x18\x03 \x01(\t\x12\x0e\n\x06sha256\x18\x04 \x01(\t\x12\x12\n\nsize_bytes\x18\x05 \x01(\x03\x12\x0c\n\x04rank\x18\x06 \x01(\x05\x12\x0e\n\x06\x66ormat\x18\x07 \x01(\t\x12/\n\x0b\x63reate_time\x18\x08 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x12\n\nbase_model\x18\t \x01(\t\x12\x0f\n\x07modules\x18\n \x01(\x05\"\xe0\x01\n\x13RegisterLoraRequest\x12\x32\n\x07lora_id\x18\x01 \x01(\tB!\xbaH\x1er\x1c\x32\x1a^[a-z0-9][a-z0-9_-]{0,63}$\x12\x1c\n\x04\x64\x61ta\x18\x02 \x01(\x0c\x42\x0c\xbaH\tz\x07\x10\x01\x18\x80\x80\x80\x1eH\x00\x12G\n\x0c\x61rtifact_uri\x18\x03 \x01(\tB/\xbaH,r*2(^artifact://[a-z0-9][a-z0-9/_.-]{0,250}$H\x00\x12\x1d\n\x0ctrigger_word\x18\x04 \x01(\tB\x07\xbaH\x04r\x02\x18\x64\x42\x0f\n\x06source\x12\x05\xbaH\x02\x08\x01\"A\n\x14RegisterLoraResponse\x12)\n\x04lora\x18\x01 \x01(\x0b\x32\x1b.likeness.generator.v1.Lora\"z\n\x11UploadLoraRequest\x12\x37\n\x05start\x18\x01 \x01(\x0b\x32&.likeness.generator.v1.UploadLoraStartH\x00\x12\x1d\n\x05\x63hunk\x18\x02 \x01(\x0c\x42\x0c\xbaH\tz\x07\x10\x01\x18\x80\x80\x80\x04H\x00\x42\r\n\x04part\x12\x05\xbaH\x02\x08\x01\"\x8e\x01\n\x0fUploadLoraStart\x12\x32\n\x07lora_id\x18\x01 \x01(\tB!\xbaH\x1er\x1c\x32\x1a^[a-z0-9][a-z0-9_-]{0,63}$\x12\x1d\n\x0ctrigger_word\x18\x02 \x01(\tB\x07\xbaH\x04r\x02\x18\x64\x12(\n\x06sha256\x18\x03 \x01(\tB\x18\xbaH\x15r\x13\x32\x11^([0-9a-f]{64})?$\"?\n\x12UploadLoraResponse\x12)\n\x04lora\x18\x01 \x01(\x0b\x32\x1b.likeness.generator.v1.Lora\"O\n\x10ListLorasRequest\x12\x1d\n\tpage_size\x18\x01 \x01(\x05\x42\n\xbaH\x07\x1a\x05\x18\xe8\x07(\x00\x12\x1c\n\npage_token\x18\x02 \x01(\tB\x08\xbaH\x05r\x03\x18\x80\x02\"X\n\x11ListLorasResponse\x12*\n\x05loras\x18\x01 \x03(\x0b\x32\x1b.likeness.generator.v1.Lora\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"^\n\x0eGetLoraRequest\x12\x32\n\x07lora_id\x18\x01 \x01(\tB!\xbaH\x1er\x1c\x32\x1a^[a-z0-9][a-z0-9_-]{0,63}$\x12\x18\n\x07version\x18\x02 \x01(\x05\x42\x07\xbaH\x04\x1a\x02(\x00\"<\n\x0fGetLoraResponse\x12)\n\x04lora\x18\x01 \x01(\x0b\x32\x1b.likeness.generator.v1.Lora\"a\n\x11\x44\x65leteLoraRequest\x12\x32\n\x07lora_id\x18\x01 \x01(\tB!\xbaH\x1er\x1c\x32\x1a^[a-z0-9][a-z0-9_-]{0,63}$\x12\x18\n\x07version\x18\x02 \x01(\x05\x42\x07\xbaH\x04\x1a\x02(\x00\"&\n\x12\x44\x65leteLoraResponse\x12\x10\n\x08versions\x18\x01 \x03(\x05\x32\xf8\x03\n\x0bLoraService\x12g\n\x0cRegisterLora\x12*.likeness.generator.v1.RegisterLoraRequest\x1a+.likeness.generator.v1.RegisterLoraResponse\x12\x63\n\nUploadLora\x12(.likeness.generator.v1.UploadLoraRequest\x1a).likeness.generator.v1.UploadLoraResponse(\x01\x12^\n\tListLoras\x12\'.likeness.generator.v1.ListLorasRequest\x1a(.likeness.generator.v1.ListLorasResponse\x12X\n\x07GetLora\x12%.likeness.generator.v1.GetLoraRequest\x1a&.likeness.generator.v1.GetLoraResponse\x12\x61\n\nDeleteLora\x12(.likeness.generator.v1.DeleteLoraRequest\x1a).likeness.generator.v1.DeleteLoraResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n(likeness/generator/v1/lora_service.proto\x12\x15likeness.generator.v1\x1a\x1b\x62uf/validate/validate.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\xe6\x01\n\x04Lora\x12\x0f\n\x07lora_id\x18\x01 \x01(\t\x12\x0f\n\x07version\x18\x02 \x01(\x05\x12\x14\n\x0ctrigger_word\x18\x03 \x01(\t\x12\x0e\n\x06sha256\x18\x04 \x01(\t\x12\x12\n\nsize_bytes\x18\x05 \x01(\x03\x12\x0c\n\x04rank\x18\x06 \x01(\x05\x12\x0e\n\x06\x66ormat\x18\x07 \x01(\t\x12/\n\x0b\x63reate_time\x18\x08 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x12\n\nbase_model\x18\t \x01(\t\x12\x0f\n\x07modules\x18\n \x01(\x05\x12\x0e\n\x06shared\x18\x0b \x01(\x08\"\xe0\x01\n\x13RegisterLoraRequest\x12\x32\n\x07lora_id\x18\x01 \x01(\tB!\xbaH\x1er\x1c\x32\x1a^[a-z0-9][a-z0-9_-]{0,63}$\x12\x1c\n\x04\x64\x61ta\x18\x02 \x01(\x0c\x42\x0c\xbaH\tz\x07\x10\x01\x18\x80\x80\x80\x1eH\x00\x12G\n\x0c\x61rtifact_uri\x18\x03 \x01(\tB/\xbaH,r*2(^artifact://[a-z0-9][a-z0-9/_.-]{0,250}$H\x00\x12\x1d\n\x0ctrigger_word\x18\x04 \x01(\tB\x07\xbaH\x04r\x02\x18\x64\x42\x0f\n\x06source\x12\x05\xbaH\x02\x08\x01\"A\n\x14RegisterLoraResponse\x12)\n\x04lora\x18\x01 \x01(\x0b\x32\x1b.likeness.generator.v1.Lora\"z\n\x11UploadLoraRequest\x12\x37\n\x05start\x18\x01 \x01(\x0b\x32&.likeness.generator.v1.UploadLoraStartH\x00\x12\x1d\n\x05\x63hunk\x18\x02 \x01(\x0c\x42\x0c\xbaH\tz\x07\x10\x01\x18\x80\x80\x80\x04H\x00\x42\r\n\x04part\x12\x05\xbaH\x02\x08\x01\"\x8e\x01\n\x0fUploadLoraStart\x12\x32\n\x07lora_id\x18\x01 \x01(\tB!\xbaH\x1er\x1c\x32\x1a^[a-z0-9][a-z0-9_-]{0,63}$\x12\x1d\n\x0ctrigger_word\x18\x02 \x01(\tB\x07\xbaH\x04r\x02\x18\x64\x12(\n\x06sha256\x18\x03 \x01(\tB\x18\xbaH\x15r\x13\x32\x11^([0-9a-f]{64})?$\"?\n\x12UploadLoraResponse\x12)\n\x04lora\x18\x01 \x01(\x0b\x32\x1b.likeness.generator.v1.Lora\"O\n\x10ListLorasRequest\x12\x1d\n\tpage_size\x18\x01 \x01(\x05\x42\n\xbaH\x07\x1a\x05\x18\xe8\x07(\x00\x12\x1c\n\npage_token\x18\x02 \x01(\tB\x08\xbaH\x05r\x03\x18\x80\x02\"X\n\x11ListLorasResponse\x12*\n\x05loras\x18\x01 \x03(\x0b\x32\x1b.likeness.generator.v1.Lora\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"^\n\x0eGetLoraRequest\x12\x32\n\x07lora_id\x18\x01 \x01(\tB!\xbaH\x1er\x1c\x32\x1a^[a-z0-9][a-z0-9_-]{0,63}$\x12\x18\n\x07version\x18\x02 \x01(\x05\x42\x07\xbaH\x04\x1a\x02(\x00\"<\n\x0fGetLoraResponse\x12)\n\x04lora\x18\x01 \x01(\x0b\x32\x1b.likeness.generator.v1.Lora\"\xd6\x01\n\x11\x44\x65leteLoraRequest\x12\x32\n\x07lora_id\x18\x01 \x01(\tB!\xbaH\x1er\x1c\x32\x1a^[a-z0-9][a-z0-9_-]{0,63}$\x12\x18\n\x07version\x18\x02 \x01(\x05\x42\x07\xbaH\x04\x1a\x02(\x00\x12\x0e\n\x06\x66orget\x18\x03 \x01(\x08:c\xbaH`\x1a^\n\x0e\x66orget.version\x12)goes with all versions: leave version out\x1a!!this.forget || this.version == 0\"&\n\x12\x44\x65leteLoraResponse\x12\x10\n\x08versions\x18\x01 \x03(\x05\x32\xf8\x03\n\x0bLoraService\x12g\n\x0cRegisterLora\x12*.likeness.generator.v1.RegisterLoraRequest\x1a+.likeness.generator.v1.RegisterLoraResponse\x12\x63\n\nUploadLora\x12(.likeness.generator.v1.UploadLoraRequest\x1a).likeness.generator.v1.UploadLoraResponse(\x01\x12^\n\tListLoras\x12\'.likeness.generator.v1.ListLorasRequest\x1a(.likeness.generator.v1.ListLorasResponse\x12X\n\x07GetLora\x12%.likeness.generator.v1.GetLoraRequest\x1a&.likeness.generator.v1.GetLoraResponse\x12\x61\n\nDeleteLora\x12(.likeness.generator.v1.DeleteLoraRequest\x1a).likeness.generator.v1.DeleteLoraResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -65,30 +65,32 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_DELETELORAREQUEST'].fields_by_name['lora_id']._serialized_options = b'\272H\036r\0342\032^[a-z0-9][a-z0-9_-]{0,63}$'
   _globals['_DELETELORAREQUEST'].fields_by_name['version']._loaded_options = None
   _globals['_DELETELORAREQUEST'].fields_by_name['version']._serialized_options = b'\272H\004\032\002(\000'
+  _globals['_DELETELORAREQUEST']._loaded_options = None
+  _globals['_DELETELORAREQUEST']._serialized_options = b'\272H`\032^\n\016forget.version\022)goes with all versions: leave version out\032!!this.forget || this.version == 0'
   _globals['_LORA']._serialized_start=130
-  _globals['_LORA']._serialized_end=344
-  _globals['_REGISTERLORAREQUEST']._serialized_start=347
-  _globals['_REGISTERLORAREQUEST']._serialized_end=571
-  _globals['_REGISTERLORARESPONSE']._serialized_start=573
-  _globals['_REGISTERLORARESPONSE']._serialized_end=638
-  _globals['_UPLOADLORAREQUEST']._serialized_start=640
-  _globals['_UPLOADLORAREQUEST']._serialized_end=762
-  _globals['_UPLOADLORASTART']._serialized_start=765
-  _globals['_UPLOADLORASTART']._serialized_end=907
-  _globals['_UPLOADLORARESPONSE']._serialized_start=909
-  _globals['_UPLOADLORARESPONSE']._serialized_end=972
-  _globals['_LISTLORASREQUEST']._serialized_start=974
-  _globals['_LISTLORASREQUEST']._serialized_end=1053
-  _globals['_LISTLORASRESPONSE']._serialized_start=1055
-  _globals['_LISTLORASRESPONSE']._serialized_end=1143
-  _globals['_GETLORAREQUEST']._serialized_start=1145
-  _globals['_GETLORAREQUEST']._serialized_end=1239
-  _globals['_GETLORARESPONSE']._serialized_start=1241
-  _globals['_GETLORARESPONSE']._serialized_end=1301
-  _globals['_DELETELORAREQUEST']._serialized_start=1303
-  _globals['_DELETELORAREQUEST']._serialized_end=1400
-  _globals['_DELETELORARESPONSE']._serialized_start=1402
-  _globals['_DELETELORARESPONSE']._serialized_end=1440
-  _globals['_LORASERVICE']._serialized_start=1443
-  _globals['_LORASERVICE']._serialized_end=1947
+  _globals['_LORA']._serialized_end=360
+  _globals['_REGISTERLORAREQUEST']._serialized_start=363
+  _globals['_REGISTERLORAREQUEST']._serialized_end=587
+  _globals['_REGISTERLORARESPONSE']._serialized_start=589
+  _globals['_REGISTERLORARESPONSE']._serialized_end=654
+  _globals['_UPLOADLORAREQUEST']._serialized_start=656
+  _globals['_UPLOADLORAREQUEST']._serialized_end=778
+  _globals['_UPLOADLORASTART']._serialized_start=781
+  _globals['_UPLOADLORASTART']._serialized_end=923
+  _globals['_UPLOADLORARESPONSE']._serialized_start=925
+  _globals['_UPLOADLORARESPONSE']._serialized_end=988
+  _globals['_LISTLORASREQUEST']._serialized_start=990
+  _globals['_LISTLORASREQUEST']._serialized_end=1069
+  _globals['_LISTLORASRESPONSE']._serialized_start=1071
+  _globals['_LISTLORASRESPONSE']._serialized_end=1159
+  _globals['_GETLORAREQUEST']._serialized_start=1161
+  _globals['_GETLORAREQUEST']._serialized_end=1255
+  _globals['_GETLORARESPONSE']._serialized_start=1257
+  _globals['_GETLORARESPONSE']._serialized_end=1317
+  _globals['_DELETELORAREQUEST']._serialized_start=1320
+  _globals['_DELETELORAREQUEST']._serialized_end=1534
+  _globals['_DELETELORARESPONSE']._serialized_start=1536
+  _globals['_DELETELORARESPONSE']._serialized_end=1574
+  _globals['_LORASERVICE']._serialized_start=1577
+  _globals['_LORASERVICE']._serialized_end=2081
 # @@protoc_insertion_point(module_scope)

@@ -35,6 +35,7 @@ class Lora(_message.Message):
     CREATE_TIME_FIELD_NUMBER: _builtins.int
     BASE_MODEL_FIELD_NUMBER: _builtins.int
     MODULES_FIELD_NUMBER: _builtins.int
+    SHARED_FIELD_NUMBER: _builtins.int
     lora_id: _builtins.str
     """Name of the LoRA."""
     version: _builtins.int
@@ -53,6 +54,8 @@ class Lora(_message.Message):
     """Name of the model that it was checked against."""
     modules: _builtins.int
     """How many modules of the model it changes."""
+    shared: _builtins.bool
+    """Whether every tenant may use it."""
     @_builtins.property
     def create_time(self) -> _timestamp_pb2.Timestamp:
         """When it was registered."""
@@ -70,10 +73,11 @@ class Lora(_message.Message):
         create_time: _timestamp_pb2.Timestamp | None = ...,
         base_model: _builtins.str = ...,
         modules: _builtins.int = ...,
+        shared: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["base_model", b"base_model", "create_time", b"create_time", "format", b"format", "lora_id", b"lora_id", "modules", b"modules", "rank", b"rank", "sha256", b"sha256", "size_bytes", b"size_bytes", "trigger_word", b"trigger_word", "version", b"version"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["base_model", b"base_model", "create_time", b"create_time", "format", b"format", "lora_id", b"lora_id", "modules", b"modules", "rank", b"rank", "sha256", b"sha256", "shared", b"shared", "size_bytes", b"size_bytes", "trigger_word", b"trigger_word", "version", b"version"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -335,19 +339,25 @@ class DeleteLoraRequest(_message.Message):
 
     LORA_ID_FIELD_NUMBER: _builtins.int
     VERSION_FIELD_NUMBER: _builtins.int
+    FORGET_FIELD_NUMBER: _builtins.int
     lora_id: _builtins.str
     """Name of the LoRA."""
     version: _builtins.int
     """Version; all versions when 0."""
+    forget: _builtins.bool
+    """Remove every trace of the id, not its files alone: its versions count from 1 again. That there is none is no error.
+    Goes with all versions.
+    """
     def __init__(
         self,
         *,
         lora_id: _builtins.str = ...,
         version: _builtins.int = ...,
+        forget: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["lora_id", b"lora_id", "version", b"version"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["forget", b"forget", "lora_id", b"lora_id", "version", b"version"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -26,7 +26,9 @@ if _version_not_supported:
 
 
 class LoraServiceStub:
-    """LoraService keeps the LoRAs of a deployment: files in the artifact store, by id and version.
+    """LoraService keeps the LoRAs of a deployment: files in the artifact store, by tenant, id and version. Those of the
+    tenant "default" are shared: every tenant may list and use them, and one of its own of the same id hides them. Only
+    the tenant that registered a LoRA can delete it.
     """
 
     def __init__(self, channel):
@@ -63,7 +65,9 @@ class LoraServiceStub:
 
 
 class LoraServiceServicer:
-    """LoraService keeps the LoRAs of a deployment: files in the artifact store, by id and version.
+    """LoraService keeps the LoRAs of a deployment: files in the artifact store, by tenant, id and version. Those of the
+    tenant "default" are shared: every tenant may list and use them, and one of its own of the same id hides them. Only
+    the tenant that registered a LoRA can delete it.
     """
 
     def RegisterLora(self, request, context):
@@ -138,7 +142,9 @@ def add_LoraServiceServicer_to_server(servicer, server):
 
  # This class is part of an EXPERIMENTAL API.
 class LoraService:
-    """LoraService keeps the LoRAs of a deployment: files in the artifact store, by id and version.
+    """LoraService keeps the LoRAs of a deployment: files in the artifact store, by tenant, id and version. Those of the
+    tenant "default" are shared: every tenant may list and use them, and one of its own of the same id hides them. Only
+    the tenant that registered a LoRA can delete it.
     """
 
     @staticmethod

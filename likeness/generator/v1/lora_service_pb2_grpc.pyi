@@ -27,7 +27,10 @@ GRPC_GENERATED_VERSION: str
 GRPC_VERSION: str
 
 class LoraServiceStub:
-    """LoraService keeps the LoRAs of a deployment: files in the artifact store, by id and version."""
+    """LoraService keeps the LoRAs of a deployment: files in the artifact store, by tenant, id and version. Those of the
+    tenant "default" are shared: every tenant may list and use them, and one of its own of the same id hides them. Only
+    the tenant that registered a LoRA can delete it.
+    """
 
     @_typing.overload
     def __new__(cls, channel: _grpc.Channel) -> _Self: ...
@@ -46,7 +49,10 @@ class LoraServiceStub:
 
 @_typing.type_check_only
 class LoraServiceAsyncStub(LoraServiceStub):
-    """LoraService keeps the LoRAs of a deployment: files in the artifact store, by id and version."""
+    """LoraService keeps the LoRAs of a deployment: files in the artifact store, by tenant, id and version. Those of the
+    tenant "default" are shared: every tenant may list and use them, and one of its own of the same id hides them. Only
+    the tenant that registered a LoRA can delete it.
+    """
 
     def __init__(self, channel: _aio.Channel) -> None: ...
     RegisterLora: _aio.UnaryUnaryMultiCallable[_lora_service_pb2.RegisterLoraRequest, _lora_service_pb2.RegisterLoraResponse]  # type: ignore[assignment]
@@ -61,7 +67,10 @@ class LoraServiceAsyncStub(LoraServiceStub):
     """DeleteLora removes one version of a LoRA, or all of them."""
 
 class LoraServiceServicer(metaclass=_abc_1.ABCMeta):
-    """LoraService keeps the LoRAs of a deployment: files in the artifact store, by id and version."""
+    """LoraService keeps the LoRAs of a deployment: files in the artifact store, by tenant, id and version. Those of the
+    tenant "default" are shared: every tenant may list and use them, and one of its own of the same id hides them. Only
+    the tenant that registered a LoRA can delete it.
+    """
 
     @_abc_1.abstractmethod
     def RegisterLora(

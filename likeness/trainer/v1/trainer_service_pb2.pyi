@@ -188,7 +188,7 @@ class TrainingJob(_message.Message):
 
     @_builtins.property
     def settings(self) -> Global___TrainingSettings:
-        """What was asked for; 0 stands for the profile's own value."""
+        """What was asked for; what is left out is the profile's own."""
 
     @_builtins.property
     def remaining(self) -> _duration_pb2.Duration:
@@ -275,7 +275,7 @@ Global___TrainingJob: _TypeAlias = TrainingJob  # noqa: Y015
 
 @_typing.final
 class TrainingSettings(_message.Message):
-    """TrainingSettings says how to train. 0 or empty stands for the profile's own value."""
+    """TrainingSettings says how to train. What is left out is the profile's own."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -289,7 +289,7 @@ class TrainingSettings(_message.Message):
     rank: _builtins.int
     """Rank of the LoRA."""
     steps: _builtins.int
-    """Steps in all; by the number of photos when 0."""
+    """Steps in all."""
     learning_rate: _builtins.float
     """Highest learning rate of the schedule."""
     resolution: _builtins.int
@@ -307,19 +307,38 @@ class TrainingSettings(_message.Message):
     def __init__(
         self,
         *,
-        rank: _builtins.int = ...,
-        steps: _builtins.int = ...,
-        learning_rate: _builtins.float = ...,
-        resolution: _builtins.int = ...,
+        rank: _builtins.int | None = ...,
+        steps: _builtins.int | None = ...,
+        learning_rate: _builtins.float | None = ...,
+        resolution: _builtins.int | None = ...,
         seed: _builtins.int = ...,
-        checkpoint_every: _builtins.int = ...,
+        checkpoint_every: _builtins.int | None = ...,
         overrides: _struct_pb2.Struct | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["overrides", b"overrides"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_checkpoint_every", b"_checkpoint_every", "_learning_rate", b"_learning_rate", "_rank", b"_rank", "_resolution", b"_resolution", "_steps", b"_steps", "checkpoint_every", b"checkpoint_every", "learning_rate", b"learning_rate", "overrides", b"overrides", "rank", b"rank", "resolution", b"resolution", "steps", b"steps"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["checkpoint_every", b"checkpoint_every", "learning_rate", b"learning_rate", "overrides", b"overrides", "rank", b"rank", "resolution", b"resolution", "seed", b"seed", "steps", b"steps"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_checkpoint_every", b"_checkpoint_every", "_learning_rate", b"_learning_rate", "_rank", b"_rank", "_resolution", b"_resolution", "_steps", b"_steps", "checkpoint_every", b"checkpoint_every", "learning_rate", b"learning_rate", "overrides", b"overrides", "rank", b"rank", "resolution", b"resolution", "seed", b"seed", "steps", b"steps"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    def WhichOneof(self, oneof_group: _Never) -> None: ...
+    _WhichOneofReturnType__checkpoint_every: _TypeAlias = _typing.Literal["checkpoint_every"]  # noqa: Y015
+    _WhichOneofArgType__checkpoint_every: _TypeAlias = _typing.Literal["_checkpoint_every", b"_checkpoint_every"]  # noqa: Y015
+    _WhichOneofReturnType__learning_rate: _TypeAlias = _typing.Literal["learning_rate"]  # noqa: Y015
+    _WhichOneofArgType__learning_rate: _TypeAlias = _typing.Literal["_learning_rate", b"_learning_rate"]  # noqa: Y015
+    _WhichOneofReturnType__rank: _TypeAlias = _typing.Literal["rank"]  # noqa: Y015
+    _WhichOneofArgType__rank: _TypeAlias = _typing.Literal["_rank", b"_rank"]  # noqa: Y015
+    _WhichOneofReturnType__resolution: _TypeAlias = _typing.Literal["resolution"]  # noqa: Y015
+    _WhichOneofArgType__resolution: _TypeAlias = _typing.Literal["_resolution", b"_resolution"]  # noqa: Y015
+    _WhichOneofReturnType__steps: _TypeAlias = _typing.Literal["steps"]  # noqa: Y015
+    _WhichOneofArgType__steps: _TypeAlias = _typing.Literal["_steps", b"_steps"]  # noqa: Y015
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__checkpoint_every) -> _WhichOneofReturnType__checkpoint_every | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__learning_rate) -> _WhichOneofReturnType__learning_rate | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__rank) -> _WhichOneofReturnType__rank | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__resolution) -> _WhichOneofReturnType__resolution | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__steps) -> _WhichOneofReturnType__steps | None: ...
 
 Global___TrainingSettings: _TypeAlias = TrainingSettings  # noqa: Y015
 
@@ -1165,3 +1184,55 @@ class DeleteTrainingJobResponse(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___DeleteTrainingJobResponse: _TypeAlias = DeleteTrainingJobResponse  # noqa: Y015
+
+@_typing.final
+class DeleteCharacterRequest(_message.Message):
+    """DeleteCharacterRequest names a character."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    CHARACTER_ID_FIELD_NUMBER: _builtins.int
+    character_id: _builtins.str
+    """Name of the character."""
+    def __init__(
+        self,
+        *,
+        character_id: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["character_id", b"character_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___DeleteCharacterRequest: _TypeAlias = DeleteCharacterRequest  # noqa: Y015
+
+@_typing.final
+class DeleteCharacterResponse(_message.Message):
+    """DeleteCharacterResponse says what was there."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    JOB_IDS_FIELD_NUMBER: _builtins.int
+    LORA_VERSIONS_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def job_ids(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Names of the jobs that were removed."""
+
+    @_builtins.property
+    def lora_versions(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
+        """Versions of its LoRA that were removed."""
+
+    def __init__(
+        self,
+        *,
+        job_ids: _abc.Iterable[_builtins.str] | None = ...,
+        lora_versions: _abc.Iterable[_builtins.int] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["job_ids", b"job_ids", "lora_versions", b"lora_versions"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___DeleteCharacterResponse: _TypeAlias = DeleteCharacterResponse  # noqa: Y015

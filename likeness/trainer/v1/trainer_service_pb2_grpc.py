@@ -75,6 +75,11 @@ class TrainerServiceStub:
                 request_serializer=likeness_dot_trainer_dot_v1_dot_trainer__service__pb2.DeleteTrainingJobRequest.SerializeToString,
                 response_deserializer=likeness_dot_trainer_dot_v1_dot_trainer__service__pb2.DeleteTrainingJobResponse.FromString,
                 _registered_method=True)
+        self.DeleteCharacter = channel.unary_unary(
+                '/likeness.trainer.v1.TrainerService/DeleteCharacter',
+                request_serializer=likeness_dot_trainer_dot_v1_dot_trainer__service__pb2.DeleteCharacterRequest.SerializeToString,
+                response_deserializer=likeness_dot_trainer_dot_v1_dot_trainer__service__pb2.DeleteCharacterResponse.FromString,
+                _registered_method=True)
 
 
 class TrainerServiceServicer:
@@ -137,6 +142,16 @@ class TrainerServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def DeleteCharacter(self, request, context):
+        """DeleteCharacter forgets a character: its jobs, running ones too, with photos, crops, caches, checkpoints, samples and
+        reports, and all versions of its LoRA. It answers when all of it is gone. Once it has been called the deletion goes
+        on by itself, also when the call or the trainer ends; new jobs of the character are a conflict meanwhile. A repeated
+        call waits for the same deletion, and one for a character that is not there is no error.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_TrainerServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -179,6 +194,11 @@ def add_TrainerServiceServicer_to_server(servicer, server):
                     servicer.DeleteTrainingJob,
                     request_deserializer=likeness_dot_trainer_dot_v1_dot_trainer__service__pb2.DeleteTrainingJobRequest.FromString,
                     response_serializer=likeness_dot_trainer_dot_v1_dot_trainer__service__pb2.DeleteTrainingJobResponse.SerializeToString,
+            ),
+            'DeleteCharacter': grpc.unary_unary_rpc_method_handler(
+                    servicer.DeleteCharacter,
+                    request_deserializer=likeness_dot_trainer_dot_v1_dot_trainer__service__pb2.DeleteCharacterRequest.FromString,
+                    response_serializer=likeness_dot_trainer_dot_v1_dot_trainer__service__pb2.DeleteCharacterResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -398,6 +418,33 @@ class TrainerService:
             '/likeness.trainer.v1.TrainerService/DeleteTrainingJob',
             likeness_dot_trainer_dot_v1_dot_trainer__service__pb2.DeleteTrainingJobRequest.SerializeToString,
             likeness_dot_trainer_dot_v1_dot_trainer__service__pb2.DeleteTrainingJobResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def DeleteCharacter(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/likeness.trainer.v1.TrainerService/DeleteCharacter',
+            likeness_dot_trainer_dot_v1_dot_trainer__service__pb2.DeleteCharacterRequest.SerializeToString,
+            likeness_dot_trainer_dot_v1_dot_trainer__service__pb2.DeleteCharacterResponse.FromString,
             options,
             channel_credentials,
             insecure,

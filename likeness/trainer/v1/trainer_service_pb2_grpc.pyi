@@ -49,6 +49,12 @@ class TrainerServiceStub:
     """CancelTrainingJob stops a job at its next step and keeps its last checkpoint. An ended job stays as it is."""
     DeleteTrainingJob: _grpc.UnaryUnaryMultiCallable[_trainer_service_pb2.DeleteTrainingJobRequest, _trainer_service_pb2.DeleteTrainingJobResponse]
     """DeleteTrainingJob removes an ended job with its photos, caches, checkpoints, samples and events."""
+    DeleteCharacter: _grpc.UnaryUnaryMultiCallable[_trainer_service_pb2.DeleteCharacterRequest, _trainer_service_pb2.DeleteCharacterResponse]
+    """DeleteCharacter forgets a character: its jobs, running ones too, with photos, crops, caches, checkpoints, samples and
+    reports, and all versions of its LoRA. It answers when all of it is gone. Once it has been called the deletion goes
+    on by itself, also when the call or the trainer ends; new jobs of the character are a conflict meanwhile. A repeated
+    call waits for the same deletion, and one for a character that is not there is no error.
+    """
 
 @_typing.type_check_only
 class TrainerServiceAsyncStub(TrainerServiceStub):
@@ -71,6 +77,12 @@ class TrainerServiceAsyncStub(TrainerServiceStub):
     """CancelTrainingJob stops a job at its next step and keeps its last checkpoint. An ended job stays as it is."""
     DeleteTrainingJob: _aio.UnaryUnaryMultiCallable[_trainer_service_pb2.DeleteTrainingJobRequest, _trainer_service_pb2.DeleteTrainingJobResponse]  # type: ignore[assignment]
     """DeleteTrainingJob removes an ended job with its photos, caches, checkpoints, samples and events."""
+    DeleteCharacter: _aio.UnaryUnaryMultiCallable[_trainer_service_pb2.DeleteCharacterRequest, _trainer_service_pb2.DeleteCharacterResponse]  # type: ignore[assignment]
+    """DeleteCharacter forgets a character: its jobs, running ones too, with photos, crops, caches, checkpoints, samples and
+    reports, and all versions of its LoRA. It answers when all of it is gone. Once it has been called the deletion goes
+    on by itself, also when the call or the trainer ends; new jobs of the character are a conflict meanwhile. A repeated
+    call waits for the same deletion, and one for a character that is not there is no error.
+    """
 
 class TrainerServiceServicer(metaclass=_abc_1.ABCMeta):
     """TrainerService trains LoRAs from photos of a character, as long-running jobs. Jobs belong to the tenant of the call."""
@@ -138,5 +150,17 @@ class TrainerServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_trainer_service_pb2.DeleteTrainingJobResponse, _abc.Awaitable[_trainer_service_pb2.DeleteTrainingJobResponse]]:
         """DeleteTrainingJob removes an ended job with its photos, caches, checkpoints, samples and events."""
+
+    @_abc_1.abstractmethod
+    def DeleteCharacter(
+        self,
+        request: _trainer_service_pb2.DeleteCharacterRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_trainer_service_pb2.DeleteCharacterResponse, _abc.Awaitable[_trainer_service_pb2.DeleteCharacterResponse]]:
+        """DeleteCharacter forgets a character: its jobs, running ones too, with photos, crops, caches, checkpoints, samples and
+        reports, and all versions of its LoRA. It answers when all of it is gone. Once it has been called the deletion goes
+        on by itself, also when the call or the trainer ends; new jobs of the character are a conflict meanwhile. A repeated
+        call waits for the same deletion, and one for a character that is not there is no error.
+        """
 
 def add_TrainerServiceServicer_to_server(servicer: TrainerServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

@@ -93,12 +93,12 @@ async def test_capabilities_end_at_their_timeout(capsys: Capture) -> None:
     assert "DEADLINE_EXCEEDED" in capsys.readouterr().err
 
 
-async def test_compare_tells_how_alike_two_faces_are(deployment: Deployment, tmp_path: Path, capsys: Capture) -> None:
+async def test_identity_tells_how_alike_two_faces_are(deployment: Deployment, tmp_path: Path, capsys: Capture) -> None:
     (tmp_path / "a.png").write_bytes(picture())
     pictures = (str(tmp_path / "a.png"), str(tmp_path / "a.png"))
-    assert await run("compare", *pictures, "--server", deployment.faceswap_address) == 0
+    assert await run("identity", *pictures, "--server", deployment.faceswap_address) == 0
     assert capsys.readouterr().out.startswith("identity 0.50")
-    assert await run("compare", *pictures, "--json", "--server", deployment.faceswap_address) == 0
+    assert await run("identity", *pictures, "--json", "--server", deployment.faceswap_address) == 0
     assert json.loads(capsys.readouterr().out)["identity"] == 0.5
 
 

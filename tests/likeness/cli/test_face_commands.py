@@ -1,4 +1,4 @@
-"""The commands faceswap, faces, compare and face-model."""
+"""The commands faceswap, faces, identity and face-model."""
 
 from __future__ import annotations
 
@@ -110,7 +110,7 @@ async def test_faces_are_drawn_into_a_file(
 
 
 async def test_faces_to_compare_are_named_by_index(deployment: Deployment, photos: list[str]) -> None:
-    command = ("compare", *photos[:2], "--first-face", "2", "--second-face", "1", "--order", "left-to-right")
+    command = ("identity", *photos[:2], "--first-face", "2", "--second-face", "1", "--order", "left-to-right")
     assert await run(*command, "--server", deployment.faceswap_address) == 0
     (request,) = deployment.faceswap.comparisons
     assert (request.first_face_index, request.second_face_index) == (2, 1)
@@ -123,7 +123,7 @@ async def test_a_face_model_is_built_shown_listed_and_deleted(
     end = ("--server", deployment.faceswap_address)
     assert await run("face-model", "build", "anna", *photos, "--average", "median", "--replace", *end) == 0
     text = capsys.readouterr().out
-    assert text.startswith("anna: mean of 1 photo, agreement 1.00, 1 views, for mesh, built 2026-09-21")
+    assert text.startswith("anna: mean of 1 photo, agreement 1.00, 1 view, for mesh, built 2026-09-21")
     assert f"{photos[0]}: used" in text
     assert f"{photos[1]}: rejected, outlier: cosine 0.05 to the other photos" in text
     (request,) = deployment.faceswap.models.builds
@@ -141,7 +141,7 @@ async def test_a_face_model_is_built_shown_listed_and_deleted(
     assert "there is no face model 'anna' [FACE_MODEL_NOT_FOUND]" in capsys.readouterr().err
 
 
-@pytest.mark.parametrize("command", [("faceswap",), ("faces",), ("compare",), ("face-model", "build")])
+@pytest.mark.parametrize("command", [("faceswap",), ("faces",), ("identity",), ("face-model", "build")])
 async def test_every_command_has_a_help(command: tuple[str, ...], capsys: Capture) -> None:
     with pytest.raises(SystemExit) as ended:
         await run(*command, "--help")

@@ -1,4 +1,4 @@
-"""``likeness train`` against a real trainer, whose runs have no model."""
+"""``likeness train`` and ``likeness jobs`` against a real trainer, whose runs have no model."""
 
 from __future__ import annotations
 
@@ -41,14 +41,16 @@ async def test_a_folder_becomes_a_lora_that_is_listed_shown_and_removed(
         assert "5 of 5 photos are used" in captured.out
         assert "training, step 12 of 12, loss" in captured.err
         assert "artifact://training/jobs/" in captured.err
-        assert await run("train", "list", *server) == 0
+        assert await run("jobs", "list", *server) == 0
         assert capsys.readouterr().out == "first  anna  succeeded, step 12 of 12 → anna:1\n"
-        assert await run("train", "show", "first", "--json", *server) == 0
+        assert await run("jobs", "show", "first", "--json", *server) == 0
         assert json.loads(capsys.readouterr().out)["job"]["lora"]["version"] == 1
-        assert await run("train", "delete", "first", "--with-lora", *server) == 0
+        assert await run("jobs", "delete", "first", "--with-lora", *server) == 0
         assert capsys.readouterr().out == "removed first\n"
-        assert await run("train", "show", "first", *server) == 3
+        assert await run("jobs", "show", "first", *server) == 3
         assert "TRAINING_JOB_NOT_FOUND" in capsys.readouterr().err
+        assert await run("jobs", "forget", "anna", *server) == 0
+        assert capsys.readouterr().out == "anna is forgotten: jobs none; versions of its LoRA none\n"
 
 
 async def test_a_job_is_cancelled(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Capture) -> None:
@@ -59,9 +61,12 @@ async def test_a_job_is_cancelled(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
         create = ("train", "create", "anna", str(photos), "--trigger-word", "ohwx", "--job", "first", "--json")
         assert await run(*create, *server) == 0
         assert json.loads(capsys.readouterr().out)["job"]["image_count"] == 5
-        assert await run("train", "cancel", "first", *server) == 0
+        assert await run("jobs", "cancel", "first", *server) == 0
         assert (await trainer.ended("first")).state == "cancelled"
-        assert await run("train", "show", "first", "--tenant", "other", *server) == 3
+        assert await run("jobs", "show", "first", "--tenant", "other", *server) == 3
+        capsys.readouterr()
+        assert await run("jobs", "forget", "anna", "--json", *server) == 0
+        assert json.loads(capsys.readouterr().out)["forgotten"]["job_ids"] == ["first"]
 
 
 async def test_a_dry_run_tells_what_would_be(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Capture) -> None:

@@ -1,42 +1,16 @@
-"""The client's arguments into protobuf messages of the contract.
-
-A value that its field cannot hold at all, such as an integer of 70 bits or a text that is no Unicode, raises
-InvalidRequest as a value beyond its limit does.
-"""
+"""The client's arguments into the messages of the faceswap service and of its face models."""
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Any, TypeVar
 
-from google.protobuf.message import Message
-
-from likeness.common.v1 import image_pb2
-from likeness.errors import InvalidRequest
+from likeness._messages import ImageSource, filled, image_input, image_output
 from likeness.face_models import FaceModelAverage
 from likeness.faceswap.v1 import face_model_service_pb2 as models
 from likeness.faceswap.v1 import faceswap_service_pb2 as faceswap
-from likeness.generator.v1 import generator_service_pb2 as generator
-from likeness.results import FaceOrder, Gender, ImageFormat, LoraUse, Priority
+from likeness.results import FaceOrder, Gender, ImageFormat
 
-M = TypeVar("M", bound=Message)
-
-ImageSource = bytes | str | os.PathLike[str]
-"""A picture to hand in: its encoded bytes, a path, or an ``artifact://`` URI as a string."""
-
-FORMATS = {
-    ImageFormat.PNG: image_pb2.IMAGE_FORMAT_PNG,
-    ImageFormat.JPEG: image_pb2.IMAGE_FORMAT_JPEG,
-    ImageFormat.WEBP: image_pb2.IMAGE_FORMAT_WEBP,
-}
-PRIORITIES = {
-    Priority.HIGH: generator.PRIORITY_HIGH,
-    Priority.NORMAL: generator.PRIORITY_NORMAL,
-    Priority.LOW: generator.PRIORITY_LOW,
-}
 ORDERS = {
     FaceOrder.LARGE_TO_SMALL: faceswap.FACE_ORDER_LARGE_TO_SMALL,
     FaceOrder.SMALL_TO_LARGE: faceswap.FACE_ORDER_SMALL_TO_LARGE,
@@ -57,66 +31,6 @@ AVERAGES = {
     FaceModelAverage.MEAN: models.FACE_MODEL_AVERAGE_MEAN,
     FaceModelAverage.MEDIAN: models.FACE_MODEL_AVERAGE_MEDIAN,
 }
-
-
-def image_input(source: ImageSource) -> image_pb2.ImageInput:
-    """Return the message of a picture. Raises OSError when a path cannot be read."""
-    if isinstance(source, bytes | bytearray | memoryview):
-        return image_pb2.ImageInput(data=bytes(source))
-    if isinstance(source, str) and source.startswith("artifact://"):
-        return image_pb2.ImageInput(artifact_uri=source)
-    return image_pb2.ImageInput(data=Path(source).read_bytes())
-
-
-def image_output(
-    output_format: ImageFormat = ImageFormat.PNG, quality: int | None = None, store: bool = False
-) -> image_pb2.ImageOutput:
-    """Return how an answer's pictures are encoded and delivered."""
-    return filled(image_pb2.ImageOutput, format=FORMATS[ImageFormat(output_format)], quality=quality, store=store)
-
-
-def generate_request(
-    prompt: str,
-    *,
-    negative_prompt: str | None = None,
-    mode: str = "",
-    aspect_ratio: str = "",
-    width: int | None = None,
-    height: int | None = None,
-    seed: int | None = None,
-    count: int | None = None,
-    steps: int | None = None,
-    true_cfg_scale: float | None = None,
-    loras: Sequence[LoraUse] = (),
-    trigger_word: str = "",
-    priority: Priority = Priority.NORMAL,
-    preview_every: int = 0,
-    output_format: ImageFormat = ImageFormat.PNG,
-    quality: int | None = None,
-    store: bool = False,
-) -> generator.GenerateRequest:
-    """Return the message of a drawing. The server's own default stands for everything left out."""
-    return filled(
-        generator.GenerateRequest,
-        prompt=prompt,
-        negative_prompt=negative_prompt,
-        mode=mode,
-        aspect_ratio=aspect_ratio,
-        width=width,
-        height=height,
-        seed=seed,
-        count=count,
-        steps=steps,
-        true_cfg_scale=true_cfg_scale,
-        loras=[
-            filled(generator.LoraSelection, lora_id=lora.lora_id, version=lora.version, strength=lora.strength)
-            for lora in loras
-        ],
-        trigger_word=trigger_word,
-        priority=PRIORITIES[Priority(priority)],
-        preview_every=preview_every,
-        output=image_output(output_format, quality, store),
-    )
 
 
 @dataclass(frozen=True)
@@ -266,20 +180,3 @@ def build_face_model_request(
 def list_face_models_request(page_size: int = 0, page_token: str = "") -> models.ListFaceModelsRequest:
     """Return the message that asks for a page of face models."""
     return filled(models.ListFaceModelsRequest, page_size=page_size, page_token=page_token)
-
-
-def filled(kind: type[M], **values: Any) -> M:
-    """Return a message with these values; None leaves a field out."""
-    try:
-        return kind(**values)
-    except ValueError as error:
-        name = next((name for name, value in values.items() if not _fits(kind, name, value)), None)
-        raise InvalidRequest(f"{name}: the value is out of range, or no valid text", field=name) from error
-
-
-def _fits(kind: type[Message], name: str, value: Any) -> bool:
-    try:
-        kind(**{name: value})
-    except ValueError:
-        return False
-    return True
