@@ -6,6 +6,7 @@ from typing import Protocol
 from core.faces import Face
 from core.faces.arrays import FloatArray, Image
 from core.faces.region import Region
+from likeness.errors import FaceTooSmall
 
 
 @dataclass(frozen=True)
@@ -58,3 +59,15 @@ class SwapEngine(Protocol):
     def swap(self, target_image: Image, target: Face, reference_image: Image, reference: Face) -> EngineResult:
         """Return `target_image` with the face `target` changed to the face `reference`; the inputs stay as they are."""
         ...
+
+
+def check_width(face: Face, smallest: int, field: str) -> None:
+    """Raise FaceTooSmall, with what to change, when a face is under `smallest` pixels wide; `field` is its picture."""
+    if face.width < smallest:
+        raise FaceTooSmall(
+            f"the face is {face.width:.0f} pixels wide, at least {smallest} are needed: give a larger picture or a "
+            "closer one",
+            field=field,
+            width_pixels=f"{face.width:.0f}",
+            min_width_pixels=str(smallest),
+        )

@@ -24,7 +24,7 @@ _LEAST_COLOUR = 0.5
 class ToneSettings:
     """How the colours are carried over."""
 
-    sigma: float = 0.28
+    sigma: float = 0.35
     """Standard deviation of the low-pass in face widths."""
     own_shading: float = 0.45
     """Share of the reference's own low-frequency shading inside the face, 0–1."""
@@ -34,8 +34,8 @@ class ToneSettings:
     """How far features follow the skin's lightness: 0 adds them as they are, 1 multiplies."""
     outer_limit: float = 16.0
     """Largest strength of features beside brows, eyes, nose and mouth, in Lab."""
-    forehead_limit: float = 6.0
-    """The same on the forehead."""
+    forehead_limit: float = 5.0
+    """The same on forehead and temples."""
     chroma: float = 0.85
     """Gain of the features' colour on skin, where it is partly the light's; lips and eyes keep theirs."""
 

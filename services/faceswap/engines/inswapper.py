@@ -9,23 +9,25 @@ face's outline and leaves the target's hair, and a larger crop is drawn by pixel
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
+from functools import partial
 
-import cv2
 import numpy as np
 
 from core.faces import Face
 from core.faces.alignment import AlignmentError, carry, cut, similarity, swapper_template
 from core.faces.arcface import ArcFaceEmbedder, KeyPointDetector
 from core.faces.arrays import FloatArray, Image
-from core.faces.blending import covered_region, paste
-from core.faces.region import Region
-from likeness.errors import FaceTooSmall, FaceTurnedTooFar, InvalidRequest
-from services.faceswap.engines import masks
-from services.faceswap.engines.base import EngineLimits, EngineResult
-from services.faceswap.engines.blend import seam_ratio
-from services.faceswap.engines.colour import to_lab
-from services.faceswap.engines.occluders import find_hair
+from core.faces.blending import paste
+from likeness.errors import FaceTurnedTooFar, InvalidRequest, NonFiniteResult
+from services.faceswap.engines.base import EngineLimits, EngineResult, check_width
+from services.faceswap.engines.drawn_face import (
+    PasteSettings,
+    match_colour,
+    paste_mask,
+    pasted_result,
+)
+from services.faceswap.engines.network_output import drawn_finite
 from services.faceswap.engines.pixel_boost import put_together, take_apart
 from services.faceswap.engines.swap_network import SwapNetwork
 
@@ -45,17 +47,10 @@ _MAX_TARGET_TURN = 80.0
 
 @dataclass(frozen=True)
 class InswapperSettings:
-    """How the drawn face is pasted."""
+    """How the engine works."""
 
     limits: EngineLimits = LIMITS
-    erode: float = 0.02
-    """How much of the face's outline stays the target's, in widths of the face."""
-    feather: float = 0.08
-    """Over how much the mask rises from 0 to 1, in widths of the face."""
-    border: float = 0.06
-    """Over how much of the crop's side the mask falls to 0 at the crop's border."""
-    keep_hair: bool = True
-    """Leave the target's hair where it hangs over the face."""
+    paste: PasteSettings = field(default_factory=PasteSettings)
 
 
 @dataclass(frozen=True)
@@ -66,6 +61,8 @@ class InswapperNetworks:
     embedder: ArcFaceEmbedder
     detector: KeyPointDetector | None
     """Finds the points to align by; without it those of the face's mesh serve."""
+    fallback: SwapNetwork | None = None
+    """Draws the faces on which `swapper` overflows: the same network in float32."""
 
 
 class InswapperEngine:
@@ -112,13 +109,20 @@ class InswapperEngine:
     def warm_up(self) -> None:
         """Run the networks once, so that no request waits for what a GPU prepares at the first run.
 
-        Raises NonFiniteResult when the swap network overflows.
+        Raises NonFiniteResult when the swap network overflows and there is none to take over.
         """
-        network = self._networks.swapper
+        fallback = self._networks.fallback
+        drawn_finite(
+            lambda: self._tried(self._networks.swapper), None if fallback is None else lambda: self._tried(fallback)
+        )
+        if fallback is not None:
+            self._tried(fallback)
+
+    def _tried(self, network: SwapNetwork) -> FloatArray:
         grey = np.full((network.size, network.size, 3), 0.5, dtype=np.float32)
         picture: Image = np.full((network.size, network.size, 3), 128, dtype=np.uint8)
         points = swapper_template(network.size, network.size)
-        network.draw(grey, network.latent(self._networks.embedder.embed(picture, points)))
+        return network.draw(grey, network.latent(self._embedded(picture, points)))
 
     def check(self, reference: Face, target: Face) -> None:
         """Raise FaceTooSmall or FaceTurnedTooFar when this pair cannot be swapped well."""
@@ -127,13 +131,7 @@ class InswapperEngine:
             (reference, limits.min_reference_face_pixels, limits.max_reference_turn_degrees, "reference_image"),
             (target, limits.min_target_face_pixels, _MAX_TARGET_TURN, "target_image"),
         ):
-            if face.width < smallest:
-                raise FaceTooSmall(
-                    f"the face is {face.width:.0f} pixels wide, at least {smallest} are needed",
-                    field=name,
-                    width_pixels=f"{face.width:.0f}",
-                    min_width_pixels=str(smallest),
-                )
+            check_width(face, smallest, name)
             turn = face.placement.turn_degrees
             if turn > largest_turn:
                 raise FaceTurnedTooFar(
@@ -151,15 +149,14 @@ class InswapperEngine:
         """
         self.check(reference, target)
         result = self.draw(target_image, target, self.identity([(reference_image, reference)]))
-        return replace(result, warnings=(*_turn_warnings("reference", reference), *result.warnings))
+        return replace(result, warnings=(*turn_warnings("reference", reference), *result.warnings))
 
     def identity(self, views: Sequence[tuple[Image, Face]]) -> FloatArray:
         """Describe a person as the network takes it: 512 numbers of length 1, the mean over one or more views.
 
         Each view is a picture with its face in it. Raises FaceTurnedTooFar for a face that cannot be aligned.
         """
-        embedder = self._networks.embedder
-        found = [embedder.embed(image, self._points(image, face, "reference")) for image, face in views]
+        found = [self._embedded(image, self._points(image, face, "reference")) for image, face in views]
         mean = np.mean(found, axis=0)
         return np.asarray(mean / max(float(np.linalg.norm(mean)), 1e-9), dtype=np.float32)
 
@@ -174,16 +171,26 @@ class InswapperEngine:
 
         `between_runs` is called before each run of the network, and may raise to stop.
         """
-        native = self._networks.swapper.size
-        matrix = similarity(self._points(target_image, target, "target"), swapper_template(native, self._size))
+        native, settings = self._networks.swapper.size, self._settings.paste
+        points = self._points(target_image, target, "target")
+        matrix = similarity(points, swapper_template(native, self._size))
         crop = cut(target_image, matrix, self._size).astype(np.float32) / 255
         drawn = self._run(crop, identity, between_runs)
-        mask = paste_mask(crop, carry(matrix, target.mesh.points), self._settings)
+        mesh = carry(matrix, target.mesh.points)
+        mask = paste_mask(crop, mesh, settings, target.pose.yaw)
+        if settings.match_colour:
+            drawn = match_colour(drawn, crop, mesh, mask)
         image = paste(target_image, drawn * 255, mask, matrix)
-        return _result(target_image, image, mask, matrix, _turn_warnings("target", target))
+        return pasted_result(target_image, image, mask, matrix, turn_warnings("target", target))
 
     def _run(self, crop: FloatArray, identity: FloatArray, between_runs: Callable[[], None]) -> FloatArray:
-        network = self._networks.swapper
+        fallback = self._networks.fallback
+        draw = partial(self._drawn_by, crop=crop, identity=identity, between_runs=between_runs)
+        return drawn_finite(lambda: draw(self._networks.swapper), None if fallback is None else lambda: draw(fallback))
+
+    def _drawn_by(
+        self, network: SwapNetwork, crop: FloatArray, identity: FloatArray, between_runs: Callable[[], None]
+    ) -> FloatArray:
         latent = network.latent(identity)
         factor = self._size // network.size
         parts = []
@@ -191,6 +198,15 @@ class InswapperEngine:
             between_runs()
             parts.append(network.draw(part, latent))
         return put_together(np.stack(parts), factor)
+
+    def _embedded(self, image: Image, points: FloatArray) -> FloatArray:
+        found = self._networks.embedder.embed(image, points)
+        if not np.isfinite(found).all():
+            raise NonFiniteResult(
+                "the network that describes identity gave numbers that are not finite: the operator has to name its "
+                "float32 file in the profile"
+            )
+        return found
 
     def _points(self, image: Image, face: Face, which: str) -> FloatArray:
         detector = self._networks.detector
@@ -206,49 +222,8 @@ class InswapperEngine:
         return points
 
 
-def paste_mask(crop: FloatArray, points: FloatArray, settings: InswapperSettings | None = None) -> FloatArray:
-    """S×S float32, 0–1: where a drawn face replaces the target's in its crop.
-
-    `crop` is S×S×3, 0–1, RGB; `points` is the target's mesh in its pixels.
-    """
-    settings, side = settings or InswapperSettings(), crop.shape[0]
-    size, width = (side, side), float(np.ptp(points[:, 0]))
-    mask = masks.inner_oval(points, size, width, settings.erode, settings.feather)
-    if settings.keep_hair:
-        hair = find_hair(to_lab(crop * 255), points, size, width)
-        mask = mask * (1 - masks.soften(hair, 0.03 * width))
-    away = np.minimum(np.arange(side), np.arange(side)[::-1]).astype(np.float32) + 0.5
-    ramp = masks.smoothstep(0.0, settings.border * side, away)
-    return np.asarray(mask * ramp[:, None] * ramp[None, :], dtype=np.float32)
-
-
-def _result(
-    before: Image, after: Image, mask: FloatArray, matrix: FloatArray, warnings: tuple[str, ...]
-) -> EngineResult:
-    region = covered_region(mask, matrix, before.shape)
-    if region is None:
-        return EngineResult(
-            after,
-            Region(0, 0, 1, 1),
-            np.zeros((1, 1), dtype=np.float32),
-            1.0,
-            (*warnings, "the face lies under hair or outside the picture: nothing was changed"),
-        )
-    share = mask_of_region(mask, matrix, region)
-    parts = [picture[region.rows, region.columns].astype(np.float32) for picture in (before, after)]
-    return EngineResult(after, region, share, seam_ratio(parts[0], parts[1], share), warnings)
-
-
-def mask_of_region(mask: FloatArray, crop_from_image: FloatArray, region: Region) -> FloatArray:
-    """Draw an h×w mask of a crop over a region of its picture: rows × columns, float32, 0–1."""
-    local = np.array(crop_from_image, dtype=np.float64)
-    local[:, 2] += local[:, :2] @ np.array([region.left, region.top], dtype=np.float64)
-    size = (region.right - region.left, region.bottom - region.top)
-    drawn = cv2.warpAffine(mask, local, size, flags=cv2.WARP_INVERSE_MAP | cv2.INTER_LINEAR)
-    return np.clip(np.asarray(drawn, dtype=np.float32), 0, 1)
-
-
-def _turn_warnings(name: str, face: Face) -> tuple[str, ...]:
+def turn_warnings(name: str, face: Face) -> tuple[str, ...]:
+    """Return what to say of a ``reference`` or ``target`` whose head is turned so far that the swap suffers."""
     turn = face.placement.turn_degrees
     if turn <= _DOUBTFUL_TURN:
         return ()

@@ -9,6 +9,12 @@ from numpy.typing import NDArray
 from core.faces import landmarks
 from core.faces.arrays import FloatArray
 
+_TEMPLES = (
+    (21, 162, 127, 234, 93, 123, 111, 35, 124, 156, 71),
+    (251, 389, 356, 454, 323, 352, 340, 265, 353, 383, 301),
+)
+"""Outlines of the temples, from the forehead down to the cheek bones."""
+
 
 def smoothstep(low: float, high: float, values: FloatArray) -> FloatArray:
     """0 up to `low`, 1 from `high`, smooth between; falls when `low` is above `high`."""
@@ -94,10 +100,12 @@ def middle(points: FloatArray, size: tuple[int, int], width: float) -> FloatArra
 
 
 def forehead(points: FloatArray, size: tuple[int, int], width: float) -> FloatArray:
-    """The part of the face above the brows, 0–1, with a soft border that does not reach them."""
+    """Forehead and temples, where hair hangs into the face; 0–1, with a soft border that does not reach the brows."""
     brows = np.maximum(*(fill(points, brow, size, hull=True) for brow in (landmarks.RIGHT_BROW, landmarks.LEFT_BROW)))
-    mask = fill(points, landmarks.FOREHEAD, size, hull=True)
-    return blur(erode(mask * (1 - grow(brows, 0.02 * width)), 0.02 * width), 0.02 * width)
+    bare = 1 - grow(brows, 0.02 * width)
+    above = erode(fill(points, landmarks.FOREHEAD, size, hull=True) * bare, 0.02 * width)
+    beside = np.max([fill(points, temple, size) for temple in _TEMPLES], axis=0)
+    return blur(np.maximum(above, beside * bare), 0.02 * width)
 
 
 def features(points: FloatArray, size: tuple[int, int], width: float) -> FloatArray:

@@ -13,14 +13,15 @@ from core.faces.arrays import FloatArray, Image, IntArray
 from core.faces.blending import match_detail
 from core.faces.pose import place_face
 from core.faces.region import region_around
-from likeness.errors import FaceTooSmall, FaceTurnedTooFar
+from likeness.errors import FaceTurnedTooFar
 from services.faceswap.engines import masks
-from services.faceswap.engines.base import EngineLimits, EngineResult
+from services.faceswap.engines.base import EngineLimits, EngineResult, check_width
 from services.faceswap.engines.blend import blend_bands, seam_ratio
 from services.faceswap.engines.colour import ToneMasks, ToneSettings, to_lab, to_rgb, transfer_tone
 from services.faceswap.engines.occluders import Occluders, find_hair, find_occluders
+from services.faceswap.engines.outline import bend_outline
 from services.faceswap.engines.scene import Kept, Scene, Warped
-from services.faceswap.engines.shape import ShapeModel, ShapeSettings, blend_shape, closed_eyes, mouth_triangles
+from services.faceswap.engines.shape import ShapeModel, ShapeSettings, blend_shape, eyes_closed, mouth_triangles
 from services.faceswap.engines.warp import Source, prepare_source, rasterise, vertex_facing
 
 _MARGIN = 0.12
@@ -56,7 +57,7 @@ class MeshSettings:
     shape: ShapeSettings = field(default_factory=ShapeSettings)
     erode: float = 0.0
     """How much of the oval's rim stays the target's."""
-    feather: float = 0.06
+    feather: float = 0.065
     """Over how much the mask rises from 0 to 1."""
     stretch: tuple[float, float] = (2.2, 4.0)
     """Stretch of the reference in the result at which its mirrored other side begins to step in, and fully has."""
@@ -96,13 +97,7 @@ class MeshEngine:
             (reference, limits.min_reference_face_pixels, "reference_image"),
             (target, limits.min_target_face_pixels, "target_image"),
         ):
-            if face.width < smallest:
-                raise FaceTooSmall(
-                    f"the face is {face.width:.0f} pixels wide, at least {smallest} are needed",
-                    field=name,
-                    width_pixels=f"{face.width:.0f}",
-                    min_width_pixels=str(smallest),
-                )
+            check_width(face, smallest, name)
         turn = reference.placement.turn_degrees
         if turn > limits.max_reference_turn_degrees:
             raise FaceTurnedTooFar(
@@ -142,7 +137,8 @@ class MeshEngine:
         region = region_around(target.mesh.points, target_image.shape, _MARGIN)
         origin = np.array([region.left, region.top, 0.0])
         before = np.ascontiguousarray(target_image[region.rows, region.columns])
-        scene = Scene(before, target.mesh.points - origin, shape - origin)
+        bent = bend_outline(before, target.mesh.points - origin, shape - origin, float(np.ptp(shape[:, 0])))
+        scene = Scene(bent.pixels, bent.points, shape - origin)
 
         warped = self._warp(scene, reference_image, own)
         kept = self._kept_from_target(scene, own)
@@ -234,9 +230,8 @@ class MeshEngine:
         """What stays the target's, moved with the shape: the mouth's inside, and eyes that the reference has closed."""
         pieces = [self._mouth]
         triangles = self._canonical.triangles
-        closed = closed_eyes(scene.target, own, self._settings.shape)
-        for eye, taken in zip((landmarks.RIGHT_EYE, landmarks.LEFT_EYE), closed, strict=True):
-            if taken:
+        if eyes_closed(scene.target, own, self._settings.shape):
+            for eye in (landmarks.RIGHT_EYE, landmarks.LEFT_EYE):
                 pieces.append(triangles[np.isin(triangles, eye).all(axis=1)])
         chosen = np.concatenate(pieces)
         raster = rasterise(scene.result, chosen, scene.size)

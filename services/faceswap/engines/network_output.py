@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import logging
+from collections.abc import Callable
+
 import numpy as np
 
 from core.faces.arrays import FloatArray
 from likeness.errors import NonFiniteResult
+
+logger = logging.getLogger(__name__)
 
 _FLAT = 1.5 / 255
 """Standard deviation under which an output shows nothing at all."""
@@ -28,5 +33,19 @@ def checked_picture(drawn: FloatArray, given: FloatArray, network: str) -> Float
         fault = "a picture of one colour"
     raise NonFiniteResult(
         f"{network} gave {fault}: a file in half precision overflows on some devices, so the operator has to name the "
-        "float32 file in the profile"
+        "float32 file in the profile, in its place or as its fallback"
     )
+
+
+def drawn_finite(draw: Callable[[], FloatArray], draw_again: Callable[[], FloatArray] | None) -> FloatArray:
+    """Return what `draw` gives, or `draw_again` where that overflows: the same network in float32; None for none.
+
+    Raises NonFiniteResult when neither gives a picture.
+    """
+    try:
+        return draw()
+    except NonFiniteResult as error:
+        if draw_again is None:
+            raise
+        logger.warning("%s; its fallback takes over", error.message)
+    return draw_again()

@@ -1,4 +1,4 @@
-"""What lies over the skin of a face: hair and glasses, told from skin by colour."""
+"""What lies over the skin of a face: hair, glasses and what comes from beside it, told from skin by colour."""
 
 from dataclasses import dataclass
 from typing import Self
@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from core.faces import landmarks
 from core.faces.arrays import FloatArray
+from services.faceswap.engines.cheeks import find_over_cheeks
 from services.faceswap.engines.glasses import eye_frame, find_frame, skin_deviation
 from services.faceswap.engines.masks import blur, erode, fill, grow, scaled, smoothstep
 
@@ -34,17 +35,17 @@ class Occluders:
     """What lies over the skin of a face; all H×W, 0–1."""
 
     hair: FloatArray
-    """Hair over forehead and temples."""
+    """Hair over forehead and temples, and whatever comes over the cheeks from outside the face."""
     glasses: FloatArray
     """The frame of glasses, whole or not at all."""
     unlike_skin: FloatArray
-    """Anything around the eyes whose colour is not the skin's."""
+    """Anything around the eyes whose colour is not the skin's, and a beard."""
 
 
 def find_occluders(
     lab: FloatArray, points: FloatArray, size: tuple[int, int], width: float, yaw_degrees: float = 0.0
 ) -> Occluders:
-    """Find what lies over the skin of the upper face.
+    """Find what lies over the skin of the face.
 
     `lab` is H×W×3 (L 0–100) and reaches past the outline. Every pixel is compared with samples of skin (cheeks, nose,
     chin) and of what lies around the forehead. Hair is more like the latter and joined to the outline; a frame runs
@@ -54,11 +55,14 @@ def find_occluders(
     if search is None:
         none = np.zeros(size, dtype=np.float32)
         return Occluders(none, none, none)
+    cheeks = find_over_cheeks(blur(search.lab, 0.01 * search.width), search.points, search.width)
     deviation = skin_deviation(search.lab, search.points, search.width)
     _, down = eye_frame(search.points).places(search.size)
     unlike = smoothstep(*_UNLIKE, deviation) * (np.abs(down) < 0.26 * search.width)
-    found = (search.hair(), find_frame(deviation, search.points, search.width, yaw_degrees), unlike.astype(np.float32))
-    return Occluders(*(_enlarged(mask, size) for mask in found))
+    frame = find_frame(deviation, search.points, search.width, yaw_degrees)
+    hair = np.maximum(search.hair(), blur(cheeks.things, 0.008 * search.width))
+    unlike = np.maximum(unlike, cheeks.beard).astype(np.float32)
+    return Occluders(*(_enlarged(mask, size) for mask in (hair, frame, unlike)))
 
 
 def find_hair(lab: FloatArray, points: FloatArray, size: tuple[int, int], width: float) -> FloatArray:

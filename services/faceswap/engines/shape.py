@@ -2,7 +2,7 @@
 
 Both meshes are compared in the canonical, frontal frame, so head pose plays no part. What an expression changes moves
 as one piece: an eye, a brow or the mouth is shifted and scaled, then its opening is set back towards the target's. The
-outline does not move, so nothing outside the mask has to.
+outline follows at cheeks and jaw, and the target is bent around it (`outline.py`); above the eyes it stays.
 """
 
 from dataclasses import dataclass
@@ -11,13 +11,15 @@ import numpy as np
 
 from core.faces import CanonicalFace, Placement, landmarks
 from core.faces.arrays import FloatArray, IntArray
-from core.faces.expression import mouth_curve, opening
+from core.faces.expression import eye_openness, mouth_curve, opening
 
 _SMOOTHING_STEPS = 4
 _CURVE_REACH = 0.35
 """Distance from the lips, in widths of the mouth, at which the skin follows them by a third when they are bent."""
-_BORDER = 0.06
+_BORDER = 0.03
 """Distance from the outline, in face widths, at which points move in full."""
+_JAW = 0.25
+"""Distance below the eyes, in face widths, from which the outline follows in full."""
 
 
 @dataclass(frozen=True)
@@ -92,15 +94,24 @@ class ShapeSettings:
 
     strength: float = 1.0
     """Of the way towards the reference's proportions, 0–1."""
+    jaw: float = 1.0
+    """How far the outline follows below the eyes, 0–1."""
+    jaw_limit: float = 0.09
+    """Bound of the outline's move in face widths: the target's hair, neck and background have to give way."""
+    nod: float = 0.08
+    """Share of the difference in pitch by which the reference's form is tilted towards the target's pose. The mesh
+    takes a nod for smaller than it is; the rest of it would come along as form."""
     piece_detail: float = 1.0
     """How far eyes, brows and lips take the reference's own form, over being shifted and scaled as one, 0–1."""
     keep_curve: float = 0.3
     """How far the mouth is bent back to the target's curve, 0–1: the target's smile, not the reference's."""
     keep_lids: float = 0.6
     """How far the gap of the lids goes back to the target's where both look, 0–1. Between open eyes a part of the
-    difference is the persons' own form; an eye that the reference has closed goes back in full."""
+    difference is the persons' own form; where the reference's eyes are closed it goes back in full."""
     closed_eye: float = 0.5
-    """Below this share of the target's eye openness the reference's eye counts as closed, and the target's is kept."""
+    """Below this share of the target's eye openness an eye of the reference may be closed,"""
+    shut_eye: float = 0.15
+    """and is, if its gap is under this share of its width: narrow eyes beside a wide look are not closed."""
 
 
 @dataclass(frozen=True)
@@ -108,7 +119,9 @@ class ShapeModel:
     """What the shape transfer needs of the canonical face, worked out once."""
 
     weights: FloatArray
-    """468: how far each point may move, 0 at the outline, 1 inside."""
+    """468: how far each point may move by itself, 0 at the outline, 1 inside."""
+    jaw: FloatArray
+    """468: how far it may follow the outline, 0 above the eyes, 1 at cheeks and jaw."""
     smoothing: FloatArray
     """468×468: a few steps of averaging with the neighbours."""
 
@@ -124,7 +137,10 @@ class ShapeModel:
             a, b = canonical.triangles[:, i], canonical.triangles[:, j]
             neighbours[a, b] = neighbours[b, a] = 1
         step = neighbours / neighbours.sum(axis=1, keepdims=True)
-        return cls(weights, np.linalg.matrix_power(step, _SMOOTHING_STEPS))
+        eyes = canonical.points[[*landmarks.RIGHT_EYE, *landmarks.LEFT_EYE], 1].mean()
+        below = np.clip((canonical.points[:, 1] - eyes) / _JAW, 0, 1)
+        jaw = below * below * (3 - 2 * below)
+        return cls(weights, jaw, np.linalg.matrix_power(step, _SMOOTHING_STEPS))
 
 
 def blend_shape(
@@ -141,7 +157,8 @@ def blend_shape(
     stands there.
     """
     own = target_placement.normalise(target)
-    other = reference_placement.normalise(reference)
+    nod = settings.nod * (target_placement.pose.pitch - reference_placement.pose.pitch)
+    other = _tilted(reference_placement.normalise(reference), nod)
     moved = other - own
     for piece in _PIECES:
         index = list(piece.points)
@@ -153,24 +170,37 @@ def blend_shape(
         index = list(piece.points)
         smooth[index] = moved[index]
         weights[index] = weights[index].mean()
-    result = own + settings.strength * weights[:, None] * smooth
-    for eye, closed in zip(_EYES, closed_eyes(target, reference, settings), strict=True):
-        eye.restore(own, result, 1.0 if closed else settings.keep_lids)
+    outline = settings.jaw * model.jaw * (1 - weights)
+    moves = weights[:, None] * smooth + outline[:, None] * _bounded(smooth, settings.jaw_limit)
+    result = own + settings.strength * moves
+    lids = 1.0 if eyes_closed(target, reference, settings) else settings.keep_lids
+    for eye in _EYES:
+        eye.restore(own, result, lids)
     _MOUTH.restore(own, result, 1.0)
     _restore_curve(own, result, settings.keep_curve)
     return target_placement.place(result)
 
 
-def closed_eyes(target: FloatArray, reference: FloatArray, settings: ShapeSettings) -> tuple[bool, bool]:
-    """Whether the reference's right and left eye are closed beside the target's. Meshes are in pixels."""
+def eyes_closed(target: FloatArray, reference: FloatArray, settings: ShapeSettings) -> bool:
+    """Whether an eye of the reference is closed beside the target's. Meshes are in pixels.
 
-    def closed(lids: tuple[tuple[int, int], ...], corners: tuple[int, int]) -> bool:
-        return opening(reference, lids, corners) < settings.closed_eye * opening(target, lids, corners)
+    It is told for both eyes together: one eye of each person side by side would be nobody's look.
+    """
+    eyes = ((landmarks.RIGHT_LIDS, landmarks.RIGHT_EYE_CORNERS), (landmarks.LEFT_LIDS, landmarks.LEFT_EYE_CORNERS))
+    least = min(opening(reference, lids, corners) for lids, corners in eyes)
+    return least < min(settings.shut_eye, settings.closed_eye * eye_openness(target))
 
-    return (
-        closed(landmarks.RIGHT_LIDS, landmarks.RIGHT_EYE_CORNERS),
-        closed(landmarks.LEFT_LIDS, landmarks.LEFT_EYE_CORNERS),
-    )
+
+def _tilted(points: FloatArray, degrees: float) -> FloatArray:
+    """The N×3 points nodded by this angle, the chin down when it is positive."""
+    cos, sin = np.cos(np.radians(degrees)), np.sin(np.radians(degrees))
+    return np.asarray(points @ np.array([[1.0, 0.0, 0.0], [0.0, cos, sin], [0.0, -sin, cos]]))
+
+
+def _bounded(moves: FloatArray, limit: float) -> FloatArray:
+    """N×3 moves, the longer ones shortened to come near `limit` at most."""
+    lengths = np.linalg.norm(moves, axis=1, keepdims=True)
+    return np.asarray(moves * np.tanh(lengths / limit) * limit / np.maximum(lengths, 1e-9))
 
 
 def _move_as_one(own: FloatArray, other: FloatArray, limits: tuple[float, float]) -> FloatArray:

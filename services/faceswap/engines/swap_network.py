@@ -10,6 +10,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -24,6 +25,8 @@ from core.faces.weights import ModelFileError
 from services.faceswap.engines.network_output import checked_picture
 
 _SIZES = (128, 256)
+_TYPES: Mapping[str, Any] = {"tensor(float)": np.float32, "tensor(float16)": np.float16}
+"""Number formats of inputs, as onnxruntime calls them."""
 
 
 @dataclass(frozen=True)
@@ -40,11 +43,14 @@ class Signature:
     """Name of the output with the crop."""
     signed: bool
     """Whether crops go from −1 to 1 in place of 0 to 1; such a network takes the embedding without emap."""
+    types: Mapping[str, Any]
+    """Number format of each input, a type of numpy."""
 
 
 def read_signature(session: onnxruntime.InferenceSession, name: str) -> Signature:
     """Tell what kind of swap network a session runs; raises ModelFileError for one that is none."""
     inputs = {value.name: list(value.shape) for value in session.get_inputs()}
+    types = {value.name: _TYPES.get(value.type) for value in session.get_inputs()}
     outputs = {value.name: list(value.shape) for value in session.get_outputs()}
     crops = [key for key, shape in inputs.items() if len(shape) == 4]
     sources = [key for key, shape in inputs.items() if len(shape) == 2 and shape[1] == EMBEDDING_SIZE]
@@ -52,12 +58,13 @@ def read_signature(session: onnxruntime.InferenceSession, name: str) -> Signatur
     images = [
         key for key, shape in outputs.items() if len(shape) == 4 and (shape[1] == 3 or not isinstance(shape[1], int))
     ]
-    if len(inputs) != 2 or not crops or not sources or not images or len(outputs) > 2 or size not in _SIZES:
+    wrong_number = len(inputs) != 2 or len(outputs) > 2 or None in types.values()
+    if wrong_number or not crops or not sources or not images or size not in _SIZES:
         raise ModelFileError(
             f"{name} takes {inputs} and gives {outputs}: a swap network takes a crop 1×3×S×S with S of "
             f"{' or '.join(map(str, _SIZES))} and an identity 1×{EMBEDDING_SIZE}, and gives a crop"
         )
-    return Signature(int(size), crops[0], sources[0], images[0], signed=len(outputs) == 2)
+    return Signature(int(size), crops[0], sources[0], images[0], len(outputs) == 2, types)
 
 
 class SwapNetwork:
@@ -82,6 +89,11 @@ class SwapNetwork:
                 f"({EMBEDDING_SIZE}×{EMBEDDING_SIZE}): the file was optimised or saved again; take the released one"
             )
         return emap.astype(np.float32)
+
+    @property
+    def name(self) -> str:
+        """Name of the file."""
+        return self._name
 
     @property
     def size(self) -> int:
@@ -109,8 +121,10 @@ class SwapNetwork:
         planes = np.ascontiguousarray(crop.transpose(2, 0, 1)[None], dtype=np.float32)
         if self._signature.signed:
             planes = planes * 2 - 1
+        feed = {self._signature.target: planes, self._signature.source: latent}
+        types = self._signature.types
         (output,) = self._session.run(
-            [self._signature.image], {self._signature.target: planes, self._signature.source: latent}
+            [self._signature.image], {key: value.astype(types[key], copy=False) for key, value in feed.items()}
         )
         drawn = np.asarray(output, dtype=np.float32)[0].transpose(1, 2, 0)
         if self._signature.signed:

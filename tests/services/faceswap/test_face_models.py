@@ -258,3 +258,57 @@ def test_a_damaged_model_is_said_to_be_one(
     artifacts.put_record("face-models/manifests/anna.json", b"{", replace=True)
     with pytest.raises(ArtifactCorrupt, match="manifest"):
         store.get("anna")
+
+
+def test_a_damaged_manifest_can_be_replaced_and_deleted_and_hides_no_other(
+    store: FaceModelStore, model: FaceModel, artifacts: ArtifactStore, caplog: pytest.LogCaptureFixture
+) -> None:
+    for name in ("anna", "bert"):
+        store.put(name, model, ENGINES, replace=False)
+    artifacts.put_record("face-models/manifests/anna.json", b"garbage", replace=True)
+    page, _ = store.list(10, "")
+    assert [item.face_model_id for item in page] == ["bert"]
+    assert "'anna' cannot be read" in caplog.text
+    with pytest.raises(ArtifactCorrupt, match=r"'anna'.*replace, or delete it") as caught:
+        store.reference("anna", "mesh", field="references[2].face_model_id")
+    assert caught.value.field == "references[2].face_model_id"
+    with pytest.raises(Conflict):
+        store.check_free("anna")
+    with pytest.raises(Conflict):
+        store.put("anna", model, ENGINES, replace=False)
+    assert store.put("anna", model, ENGINES, replace=True) == store.get("anna")
+    artifacts.put_record("face-models/manifests/anna.json", b"[]", replace=True)
+    store.delete("anna")
+    with pytest.raises(FaceModelNotFound):
+        store.get("anna")
+
+
+def test_a_model_that_is_replaced_while_it_is_read_comes_whole(
+    store: FaceModelStore, model: FaceModel, artifacts: ArtifactStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first = store.put("anna", model, ENGINES, replace=False)
+    read = store.get
+
+    def replaced_after_the_read(face_model_id: str, *, field: str = "face_model_id") -> object:
+        manifest = read(face_model_id, field=field)
+        if manifest == first:
+            store.put("anna", replace(model, views=model.views[:1]), ENGINES, replace=True)
+        return manifest
+
+    monkeypatch.setattr(store, "get", replaced_after_the_read)
+    assert len(store.reference("anna", "mesh", field="face_model_id").views) == 1
+
+
+def test_a_model_whose_file_is_gone_or_whose_embedding_is_not_finite_is_damaged(
+    store: FaceModelStore, model: FaceModel, artifacts: ArtifactStore
+) -> None:
+    manifest = store.put("anna", model, ENGINES, replace=False)
+    tensors = load(artifacts.get(manifest.uri))
+    tensors["embedding"] = tensors["embedding"] * np.nan
+    uri = artifacts.put("face-models/files", save(tensors), ".safetensors")
+    artifacts.put_record("face-models/manifests/anna.json", replace(manifest, uri=uri).to_json(), replace=True)
+    with pytest.raises(ArtifactCorrupt, match="cannot be read"):
+        store.reference("anna", "mesh", field="face_model_id")
+    artifacts.delete(uri)
+    with pytest.raises(ArtifactCorrupt, match="is gone"):
+        store.reference("anna", "mesh", field="face_model_id")

@@ -19,7 +19,8 @@ from core.faces.arrays import Image
 from core.faces.pose import place_face
 from core.faces.providers import Execution
 from likeness.errors import Cancelled, FaceTooSmall, FaceTurnedTooFar, InvalidRequest, NonFiniteResult
-from services.faceswap.engines.inswapper import InswapperEngine, InswapperNetworks
+from services.faceswap.engines.drawn_face import PasteSettings
+from services.faceswap.engines.inswapper import InswapperEngine, InswapperNetworks, InswapperSettings
 from services.faceswap.engines.swap_network import SwapNetwork
 from tests.support import swap_networks
 from tests.support.faces import drawn, portrait
@@ -82,7 +83,9 @@ def test_only_the_face_is_changed_at_every_size(
     tmp_path: Path, target: tuple[Image, Face], reference: Face, size: int
 ) -> None:
     image, face = target
-    result = InswapperEngine(networks(tmp_path, gain=0.5)).drawn_at(size).swap(image, face, portrait(), reference)
+    settings = InswapperSettings(paste=PasteSettings(match_colour=False))
+    engine = InswapperEngine(networks(tmp_path, gain=0.5), settings).drawn_at(size)
+    result = engine.swap(image, face, portrait(), reference)
     changed = (result.image != image).any(axis=2)
     assert changed[result.region.rows, result.region.columns].any()
     changed[result.region.rows, result.region.columns] = False
@@ -169,6 +172,51 @@ def test_output_that_is_no_picture_is_an_error(tmp_path: Path, target: tuple[Ima
     image, face = target
     with pytest.raises(NonFiniteResult):
         InswapperEngine(networks(tmp_path, gain=np.nan)).swap(image, face, portrait(), reference)
+
+
+def test_face_on_which_half_precision_overflows_is_drawn_by_the_fallback(
+    tmp_path: Path, target: tuple[Image, Face], reference: Face, caplog: pytest.LogCaptureFixture
+) -> None:
+    image, face = target
+    sound = SwapNetwork(swap_networks.inswapper(tmp_path / "float32.onnx"), Execution())
+    engine = InswapperEngine(dataclasses.replace(networks(tmp_path, gain=np.nan), fallback=sound))
+    engine.warm_up()
+    result = engine.swap(image, on_the_grid(face, 128), portrait(), reference)
+    assert np.array_equal(result.image, image)
+    assert any("not finite" in text and "fallback" in text for text in caplog.messages)
+
+
+def test_fallback_that_overflows_too_is_an_error(tmp_path: Path, target: tuple[Image, Face], reference: Face) -> None:
+    image, face = target
+    also = SwapNetwork(swap_networks.inswapper(tmp_path / "float32.onnx", gain=np.inf), Execution())
+    engine = InswapperEngine(dataclasses.replace(networks(tmp_path, gain=np.nan), fallback=also))
+    with pytest.raises(NonFiniteResult, match=r"float32\.onnx"):
+        engine.swap(image, face, portrait(), reference)
+
+
+def test_identity_that_is_not_finite_is_an_error(
+    tmp_path: Path, target: tuple[Image, Face], reference: Face, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    image, face = target
+    given = networks(tmp_path)
+    monkeypatch.setattr(given.embedder, "embed", lambda *_: np.full(512, np.nan, dtype=np.float32))
+    with pytest.raises(NonFiniteResult, match="describes identity"):
+        InswapperEngine(given).swap(image, face, portrait(), reference)
+
+
+def test_network_of_half_precision_takes_its_inputs_in_it(tmp_path: Path) -> None:
+    network = SwapNetwork(swap_networks.inswapper(tmp_path / "fp16.onnx", gain=0.5, half=True), Execution())
+    crop = np.random.default_rng(0).random((128, 128, 3)).astype(np.float32)
+    drawn_crop = network.draw(crop, network.latent(np.ones(512, dtype=np.float32)))
+    assert drawn_crop.dtype == np.float32
+    np.testing.assert_allclose(drawn_crop, crop * 0.5, atol=2e-3)
+
+
+def test_crop_too_bright_for_half_precision_overflows_and_never_shows(tmp_path: Path) -> None:
+    network = SwapNetwork(swap_networks.inswapper(tmp_path / "fp16.onnx", gain=6e4, tint=6e4, half=True), Execution())
+    crop = np.random.default_rng(0).random((128, 128, 3)).astype(np.float32)
+    with pytest.raises(NonFiniteResult, match=r"fp16\.onnx gave numbers that are not finite"):
+        network.draw(crop * 2, network.latent(np.ones(512, dtype=np.float32)))
 
 
 def test_small_and_turned_faces_are_refused_with_their_numbers(

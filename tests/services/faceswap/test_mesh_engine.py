@@ -15,6 +15,8 @@ from services.faceswap.engines.colour import to_lab
 from services.faceswap.engines.masks import features, fill, inner_oval
 from services.faceswap.engines.mesh import MeshEngine, MeshSettings
 from services.faceswap.engines.occluders import find_occluders
+from services.faceswap.engines.outline import REACH
+from services.faceswap.engines.shape import ShapeSettings
 from tests.support.faces import BARE, BESPECTACLED, drawn, group_photo, portrait
 
 
@@ -85,9 +87,25 @@ def test_nothing_changes_outside_the_region(analyser: FaceAnalyser, engine: Mesh
     assert not changed.any()
 
 
-def test_nothing_changes_outside_the_oval(analyser: FaceAnalyser, engine: MeshEngine, reference: Face) -> None:
+def test_outside_the_oval_only_what_is_near_the_jaw_gives_way(
+    analyser: FaceAnalyser, engine: MeshEngine, reference: Face
+) -> None:
     image = drawn()
     target = only_face(analyser, image)
+    changed = (engine.swap(image, target, portrait(), reference).image != image).any(axis=2)
+    oval = fill(target.mesh.points, landmarks.OVAL, (image.shape[0], image.shape[1]))
+    width = float(np.ptp(target.mesh.points[:, 0]))
+    distance = cv2.distanceTransform((oval == 0).astype(np.uint8), cv2.DIST_L2, 5)
+    assert not changed[distance > (REACH + 0.03) * width].any()
+    above = np.zeros_like(changed)
+    above[: int(target.mesh.points[landmarks.NOSE_BRIDGE, 1] - 0.15 * width)] = True
+    assert not changed[above & (distance > 3)].any()
+
+
+def test_outline_stays_when_the_jaw_does(analyser: FaceAnalyser, reference: Face) -> None:
+    image = drawn()
+    target = only_face(analyser, image)
+    engine = MeshEngine(analyser.canonical, MeshSettings(shape=ShapeSettings(jaw=0)))
     changed = (engine.swap(image, target, portrait(), reference).image != image).any(axis=2)
     oval = fill(target.mesh.points, landmarks.OVAL, (image.shape[0], image.shape[1]))
     assert not changed[cv2.dilate(oval, np.ones((5, 5))) == 0].any()

@@ -28,7 +28,7 @@ from likeness.faceswap.v1.faceswap_service_pb2_grpc import FaceSwapServiceStub
 from services.faceswap.service import make_spec
 from services.faceswap.settings import FaceSwapSettings
 from tests.support import swap_networks
-from tests.support.faces import drawn, png, portrait, side_by_side
+from tests.support.faces import drawn, group_photo, png, portrait, side_by_side
 
 if TYPE_CHECKING:
     from likeness.faceswap.v1.faceswap_service_pb2_grpc import FaceSwapServiceAsyncStub
@@ -105,6 +105,31 @@ async def test_only_swapped_faces_are_restored(stub: FaceSwapServiceAsyncStub) -
     changed = (decode_image(response.image.data, field="image") != target).any(axis=(0, 2))
     assert not changed[: target.shape[1] // 2].any()
     assert changed[target.shape[1] // 2 :].any()
+
+
+async def test_every_swapped_face_is_restored_and_not_only_the_last(stub: FaceSwapServiceAsyncStub) -> None:
+    target = side_by_side(drawn(2), drawn(18))
+    both = {"target_image": given(target), "all_target_faces": True}
+    response = await stub.Swap(request(**both, restore_model="codeformer", restore_fidelity=1.0))
+    plain = await stub.Swap(request(**both, restore_face=False))
+    assert [item.restore_visibility for item in response.swapped] == [1.0, 1.0]
+    restored, drawn_alone = (decode_image(item.image.data, field="image") for item in (response, plain))
+    different = (restored != drawn_alone).any(axis=(0, 2))
+    assert different[: target.shape[1] // 2].any()
+    assert different[target.shape[1] // 2 :].any()
+
+
+async def test_a_head_that_is_turned_far_is_told_whichever_side_it_is_on(stub: FaceSwapServiceAsyncStub) -> None:
+    group = group_photo()
+    assert group is not None
+    (faces,) = [(await stub.DetectFaces(pb2.DetectFacesRequest(image=given(group)))).faces]
+    (turned, *_) = [face.index for face in faces if 44 < abs(face.pose.yaw) < 60]
+    crop = {"reference_image": given(group), "reference_face_index": turned}
+    as_reference = await stub.Swap(request(**crop))
+    as_target = await stub.Swap(request(target_image=given(group), target_face_indexes=[turned]))
+    assert any("the reference's head is turned" in text for text in as_reference.warnings)
+    assert any("the target's head is turned" in text for text in as_target.warnings)
+    assert not any("head is turned" in text for text in (await stub.Swap(request())).warnings)
 
 
 async def test_visibility_is_obeyed(stub: FaceSwapServiceAsyncStub) -> None:

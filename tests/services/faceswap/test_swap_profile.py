@@ -6,8 +6,9 @@ import pytest
 
 from core.faces import FaceAnalyser, ModelFileError
 from core.faces.providers import Execution
+from core.runtime.profiles import ProfileError
 from services.faceswap.loading import load_models
-from services.faceswap.profile import MESH_ALONE, ProfileError, load_swap_profile
+from services.faceswap.profile import MESH_ALONE, load_swap_profile
 
 FILE = 'file = "a.onnx"\nsource = "here"\nlicence = "free"\n'
 INSWAPPER = f"[inswapper.network]\n{FILE}[inswapper.embedder]\n{FILE}"
