@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -98,6 +99,7 @@ def load_model(
     plan = plan_loading(
         profile, weights_dir=weights_dir, choices=choices or LoadingChoices(device=device, offline=offline)
     )
+    profile = _with_what_is_there(profile, plan)
     dtype = loaded_dtype(plan.precision)
 
     def load_transformer(device: torch.device) -> QwenImageTransformer2DModel:
@@ -119,6 +121,14 @@ def load_model(
     guidance_transformer = None if plan.guidance_device is None else load_transformer(plan.guidance_device)
     revision = profile.weights.revision or f"sha256:{hash_folder(plan.folder)}"
     return assemble(profile, plan, pipeline, revision=revision, guidance_transformer=guidance_transformer)
+
+
+def _with_what_is_there(profile: Profile, plan: LoadingPlan) -> Profile:
+    """Leave out the modes whose optional LoRA isn't there."""
+    modes = tuple(mode for mode in profile.modes if mode.lora is None or mode.name in plan.lora_files)
+    if not modes:
+        raise WeightsMissing(f"profile {profile.name!r} has no mode left: none of its LoRAs is at {plan.folder}")
+    return dataclasses.replace(profile, modes=modes)
 
 
 def assemble(

@@ -1,9 +1,10 @@
-"""Single-frame decoding with Qwen-Image's video autoencoder.
+"""Single frames through Qwen-Image's video autoencoder, in both directions.
 
 ``AutoencoderKLQwenImage`` is the Wan 2.1 video autoencoder (github.com/Wan-Video/Wan2.1) and treats a picture as a film
 of one frame. Its convolutions are causal in time: before the first frame they see zeros only. A 3×3×3 convolution over
-one frame is therefore a 3×3 convolution with the kernel's last temporal slice, and the temporal upsampling does not run
-at all. :class:`FrameDecoder` keeps just that: a third of the multiplications and none of the frame cache.
+one frame is therefore a 3×3 convolution with the kernel's last temporal slice, and the temporal resampling does not run
+at all. :class:`FrameDecoder` and :class:`FrameEncoder` keep just that: a third of the multiplications and none of the
+frame cache.
 """
 
 from __future__ import annotations
@@ -57,6 +58,37 @@ class FrameDecoder(nn.Module):
         return pixels
 
 
+class FrameEncoder(nn.Module):
+    """The encoder of an ``AutoencoderKLQwenImage`` for single frames, with the same result up to rounding.
+
+    The weights are copied from ``vae``, which stays as it is. The copy has the device and dtype of ``vae`` at the time.
+    """
+
+    def __init__(self, vae: AutoencoderKLQwenImage) -> None:
+        """Copy the weights that a single frame needs from ``vae``."""
+        super().__init__()
+        encoder = vae.encoder
+        layers: list[nn.Module] = [planar_convolution(encoder.conv_in)]
+        for block in (*encoder.down_blocks, encoder.mid_block.resnets[0]):
+            layers += [_encoding(block)]
+        for attention, residual in zip(encoder.mid_block.attentions, encoder.mid_block.resnets[1:], strict=True):
+            layers += [_Attention(attention), _Residual(residual)]
+        layers += [_Norm(encoder.norm_out), encoder.nonlinearity, planar_convolution(encoder.conv_out)]
+        self.layers = nn.Sequential(*layers, planar_convolution(vae.quant_conv)).eval().requires_grad_(False)
+        self.layers.to(memory_format=torch.channels_last)
+        self.channels: int = vae.config.z_dim
+        shape = (1, self.channels, 1, 1)
+        self.mean = nn.Parameter(torch.tensor(vae.config.latents_mean).view(shape).to(vae.device, vae.dtype), False)
+        self.std = nn.Parameter(torch.tensor(vae.config.latents_std).view(shape).to(vae.device, vae.dtype), False)
+
+    def forward(self, pixels: Tensor) -> Tensor:
+        """Encode pixels N×3×8h×8w, −1..1, into normalised latents N×16×h×w: the mean of the distribution."""
+        pixels = pixels.to(self.std.device, self.std.dtype).contiguous(memory_format=torch.channels_last)
+        # The distribution's mean comes first, its logarithm of the variance second.
+        mean: Tensor = self.layers(pixels)[:, : self.channels]
+        return (mean - self.mean) / self.std
+
+
 class _Norm(nn.Module):
     """RMS norm over the channels of N×C×H×W."""
 
@@ -104,6 +136,15 @@ class _Attention(nn.Module):
         attended = F.scaled_dot_product_attention(query, key, value)
         summed: Tensor = x + self.proj(attended.squeeze(1).transpose(1, 2).reshape(x.shape))
         return summed
+
+
+def _encoding(block: nn.Module) -> nn.Module:
+    if isinstance(block, QwenImageResidualBlock):
+        return _Residual(block)
+    if isinstance(block, QwenImageAttentionBlock):
+        return _Attention(block)
+    # The first frame of a film is not halved in time either.
+    return copy.deepcopy(block.get_submodule("resample"))
 
 
 def _upsampling(block: QwenImageResample) -> nn.Module:

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from core.qwen.compiling import count_graphs
-from core.qwen.editing.conditioning import condition_on_pictures
+from core.qwen.editing.conditioning import PictureConditioner
 from core.qwen.editing.pictures import Rgb
 from core.qwen.editing.request import EditRequest, check_picture_count, resolve_edit
 from core.qwen.editing.scene import compose_scene
@@ -43,7 +43,7 @@ class EditorEngine(DrawingEngine):
 
     def __init__(self, model: QwenImageModel, worker: DeviceWorker, loras: LoraLibrary) -> None:
         """Edit with ``model`` and the LoRAs of ``loras`` on the thread of ``worker``."""
-        super().__init__(model, worker, loras, condition=condition_on_pictures)
+        super().__init__(model, worker, loras, condition=PictureConditioner(model.pipeline))
         if model.profile.editing is None:
             raise ValueError(f"profile {model.profile.name!r} does not edit")
         self.editing: Editing = model.profile.editing

@@ -105,7 +105,8 @@ class EditorServicer(editor_service_pb2_grpc.EditorServiceServicer):
     async def _find_loras(self, request: pb2.EditRequest) -> tuple[RequestedLora, ...]:
         if not request.loras:
             return ()
-        return await asyncio.to_thread(self._engine.loras.find, messages.lora_choices(request))
+        choices, tenant_id = messages.lora_choices(request), current_metadata().tenant_id
+        return await asyncio.to_thread(self._engine.loras.find, choices, tenant_id=tenant_id)
 
     def _draft(self, request: pb2.EditRequest, loras: tuple[RequestedLora, ...]) -> EditDraft:
         return self._engine.draft(

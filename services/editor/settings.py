@@ -6,8 +6,9 @@ from typing import ClassVar
 
 from pydantic import Field
 
-from core.qwen.profile import Profile, ProfileError, load_profile
+from core.qwen.profile import Profile, load_profile
 from core.qwen.settings import ModelSettings
+from core.runtime.profiles import ProfileError
 
 
 class EditorSettings(ModelSettings):

@@ -7,6 +7,7 @@ production ones; depth and width are not.
 
 from __future__ import annotations
 
+import copy
 import json
 from collections.abc import Iterable
 from pathlib import Path
@@ -165,9 +166,13 @@ def build_pipeline(seed: int, texts: Iterable[str]) -> QwenImagePipeline:
 
 def build_processor(tokenizer: Qwen2Tokenizer) -> Qwen2VLProcessor:
     """Build what brings pictures and words to the text encoder: patches of 14 pixels, four of them a token."""
+    own = copy.deepcopy(tokenizer)
+    # A tokenizer keeps how it last padded, and a processor would hand that to each call.
+    for name in ("max_length", "stride", "truncation_strategy", "pad_to_multiple_of"):
+        own.init_kwargs.pop(name, None)
     return Qwen2VLProcessor(
         image_processor=Qwen2VLImageProcessor(),
-        tokenizer=tokenizer,
+        tokenizer=own,
         video_processor=Qwen2VLVideoProcessor(),
     )
 

@@ -2,7 +2,8 @@
 
 The encoder's own forward asks every batch where its pictures are and how large, number by number in Python, which keeps
 a GPU waiting half of the time. In training all prompts of a batch have as many pictures, of one size, at the same
-places. So places and positions are found once, and the rest is a function of tensors alone that compiles as one.
+places. So places and positions are found once, and the rest is a function of tensors alone. The pictures' side of 112
+is one of the tower's attention windows, so that all of its attention is full.
 """
 
 from __future__ import annotations
@@ -15,13 +16,11 @@ import torch.nn.functional as F
 from diffusers import QwenImageEditPlusPipeline
 from torch import Tensor, nn
 from transformers.models.qwen2_5_vl.modeling_qwen2_5_vl import apply_rotary_pos_emb, apply_rotary_pos_emb_vision
-from transformers.vision_utils import get_vision_position_ids
 
 from core.qwen.editing.words import PICTURE, picture_tokens
+from weights.recipe.edit_pairs import VISION_SIDE
 from weights.recipe.prompts import Tokens
 
-VISION_SIDE = 112
-"""Side of the picture that the vision tower sees: one of its attention windows, so that all attention is full."""
 PATCH, MERGE, FRAMES = 14, 2, 2
 
 
@@ -71,6 +70,14 @@ def build_form(
     return Form(tokens, starts, per_picture, positions.to(device))
 
 
+def _patch_places() -> Tensor:
+    """Return row and column of each patch, 64×2: the four of a merged token follow each other."""
+    cells = VISION_SIDE // PATCH // MERGE
+    rows = torch.arange(cells * MERGE).view(cells, 1, MERGE, 1).expand(cells, cells, MERGE, MERGE).flatten()
+    columns = torch.arange(cells * MERGE).view(1, cells, 1, MERGE).expand(cells, cells, MERGE, MERGE).flatten()
+    return torch.stack([rows, columns], dim=-1)
+
+
 def patches_of(pictures: Tensor, mean: Sequence[float], std: Sequence[float]) -> Tensor:
     """Bring uint8 N×112×112×3 to the vision tower's patches N×64×1176, as its image processor does."""
     scale = torch.tensor(std, device=pictures.device) * 255
@@ -93,10 +100,7 @@ class EditEncoder(nn.Module):
         self.drop = pipeline.prompt_template_encode_start_idx
         processor = pipeline.processor.image_processor
         self.mean, self.std = tuple(processor.image_mean), tuple(processor.image_std)
-        side = VISION_SIDE // PATCH
-        self.register_buffer(
-            "places", get_vision_position_ids(torch.tensor([[1, side, side]]), MERGE), persistent=False
-        )
+        self.register_buffer("places", _patch_places(), persistent=False)
 
     def forward(self, form: Form, rows: Tensor, pictures: Tensor) -> tuple[Tensor, Tensor]:
         """Encode some rows of a form with their pictures, uint8 N×R×112×112×3.

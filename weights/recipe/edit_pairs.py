@@ -1,16 +1,18 @@
-"""Draw pairs for the miniature that edits: pictures of invented people, an instruction, and what it asks for.
+"""Draw edits for the miniature that edits: pictures of invented people, instructions, and what they ask for.
 
-    python -m weights.recipe.edit_pairs --out DIR --count 24000 --seed 5 --workers 32
+    python -m weights.recipe.edit_pairs --out DIR --count 18000 --seed 5 --workers 32
 
-Pair `i` depends on the seed and `i` alone. Each shard is an ``.npz`` (uint8 N×R×H×W×3 ``references``, N×H×W×3
-``targets``, float32 N×2×4 ``face_boxes`` of the targets) beside a ``.jsonl`` (per pair: kind, instructions, scene,
-persons). ``one-NNNN`` has pairs with one reference, ``two-NNNN`` with two.
+A session is three pictures, and the edits that lead from one to another: a person, the same one in a new picture, and
+the first picture with something changed; or two persons and both together. Session `i` depends on the seed and `i`
+alone. Each shard is an ``.npz`` (uint8 N×3×H×W×3 ``pictures``, N×3×112×112×3 ``small`` as the vision tower sees them,
+float32 N×3×2×4 ``face_boxes``) beside a ``.jsonl`` (per session: who is on each picture in which shot, and the edits).
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import os
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import asdict, dataclass, replace
 from multiprocessing import get_context
@@ -18,99 +20,122 @@ from pathlib import Path
 
 import cv2
 import numpy as np
+from PIL import Image
 
-from core.qwen.editing.scene import compose_scene
-from core.qwen.profile import load_profile
-from weights.recipe.captions import SCENE_WORDS
-from weights.recipe.draw import DEFOCUS, SHARD, Picture, draw, face_box
+from weights.recipe import edit_pairs_words as words
+from weights.recipe.draw import DEFOCUS, Picture, draw, face_box
 from weights.recipe.figure import figure
-from weights.recipe.people import CLOTHES, CLOTHES_COLOURS, SCENES, Person, Shot, sample_person, sample_shot
+from weights.recipe.people import (
+    CLOTHES,
+    CLOTHES_COLOURS,
+    HAIR_COLOURS,
+    SCENES,
+    Person,
+    Shot,
+    sample_person,
+    sample_shot,
+)
 from weights.recipe.scenes import scene
 
 Box = tuple[float, float, float, float]
-KINDS = ("scene", "background", "clothes", "nothing")
-"""What becomes of one person: a new picture elsewhere, the same picture elsewhere, other clothes, the same picture."""
-ODDS = (0.62, 0.14, 0.14, 0.1)
-TOGETHER = 0.25
-"""Share of pairs with two persons."""
-WORDINGS = 4
-"""Instructions a pair."""
+Seen = tuple[tuple[Person, Shot], ...]
+"""Who is on a picture, from the left, each with the shot."""
+SHARES = {"scene": 0.6, "background": 0.1, "clothes": 0.08, "colour": 0.1, "nothing": 0.12}
+"""How often each kind of edit of one picture is trained."""
+CHANGES = ("background", "clothes", "colour")
+CHANGE_ODDS = (0.4, 0.25, 0.35)
+TOGETHER = 0.3
+"""Share of sessions with two persons."""
 ASIDE = 0.23
 """How far each of two persons stands from the middle, as a share of the width."""
 NO_BOX: Box = (0.0, 0.0, 0.0, 0.0)
-FREE_SCENES = (
-    "The person of Picture 1 {scene}",
-    "Put the person of Picture 1 {scene}",
-    "The same person {scene}",
-    "Picture 1 {scene}, the same face and clothes",
-)
-FREE_TOGETHER = (
-    "The persons of Picture 1 and Picture 2 together {scene}",
-    "The person of Picture 1 and the person of Picture 2 {scene}",
-    "Both persons {scene}",
-)
-BACKGROUNDS = ("Change the background: {scene}", "The same picture {scene}", "Only the background changes: {scene}")
-OTHER_CLOTHES = ("Change the clothes to a {colour} {clothes}", "The same picture, wearing a {colour} {clothes}")
-NOTHING = ("Change nothing", "Keep the picture as it is", "The same picture")
+VISION_SIDE = 112
+"""Side of the picture that the vision tower sees."""
+SHARD = 250
 
 
 @dataclass(frozen=True)
-class Pair:
-    """One example of an edit."""
+class Edit:
+    """One example: what to change, by the places of a session's pictures."""
 
     kind: str
-    references: tuple[Picture, ...]
-    """h×w×3 uint8 RGB, "Picture 1" first."""
-    target: Picture
+    references: tuple[int, ...]
+    """"Picture 1" first."""
+    target: int
     instructions: tuple[str, ...]
     """The same wish in several wordings."""
-    face_boxes: tuple[Box, Box]
-    """Of the target, as shares of width and height; all 0 where there is no second one."""
-    scene: str
-    """Of the target."""
-    persons: tuple[Person, ...]
 
 
-def sample_pair(seed: int, index: int, size: tuple[int, int] = (256, 256)) -> Pair:
-    """The pair that belongs to `seed` and `index`."""
+@dataclass(frozen=True)
+class Session:
+    """Three pictures, and the edits between them."""
+
+    pictures: tuple[Picture, ...]
+    """h×w×3 uint8 RGB."""
+    seen: tuple[Seen, ...]
+    """Who is on each picture."""
+    face_boxes: tuple[tuple[Box, Box], ...]
+    """Of each picture, as shares of width and height; all 0 where there is no second face."""
+    edits: tuple[Edit, ...]
+
+
+def sample_session(seed: int, index: int, size: tuple[int, int] = (256, 256)) -> Session:
+    """The session that belongs to `seed` and `index`; `size` is height and width."""
     rng = np.random.default_rng((seed, index, 3))
     return _together(rng, size) if rng.random() < TOGETHER else _alone(rng, size)
 
 
-def _alone(rng: np.random.Generator, size: tuple[int, int]) -> Pair:
+def _alone(rng: np.random.Generator, size: tuple[int, int]) -> Session:
     person = sample_person(rng)
-    before = sample_shot(rng, person)
-    kind = str(rng.choice(KINDS, p=ODDS))
-    after = before
-    if kind == "scene":
-        # Clothes are the person's, as the scene's instruction has it; everything else is a new picture's.
-        after = replace(sample_shot(rng, person), clothes=before.clothes, clothes_colour=before.clothes_colour)
-        wordings = _scene_wordings(rng, after.scene, 1)
-    elif kind == "background":
-        others = [name for name in SCENES if name != before.scene]
-        after = replace(before, scene=str(rng.choice(others)))
-        wordings = _filled(rng, BACKGROUNDS, scene=after.scene)
-    elif kind == "clothes":
-        names = [name for name in CLOTHES if name != "dress" or person.gender == "woman"]
-        after = replace(before, clothes=str(rng.choice(names)), clothes_colour=str(rng.choice(list(CLOTHES_COLOURS))))
-        wordings = tuple(
-            str(rng.choice(OTHER_CLOTHES)).format(colour=after.clothes_colour, clothes=after.clothes)
-            for _ in range(WORDINGS)
-        )
-    else:
-        wordings = tuple(str(text) for text in rng.choice(NOTHING, WORDINGS))
-    return Pair(
-        kind=kind,
-        references=(draw(person, before, size),),
-        target=draw(person, after, size),
-        instructions=wordings,
-        face_boxes=(face_box(person, after, size), NO_BOX),
-        scene=after.scene,
-        persons=(person,),
+    first = sample_shot(rng, person)
+    # Clothes are the person's, as the scene's instruction has it; everything else is a new picture's.
+    second = replace(sample_shot(rng, person), clothes=first.clothes, clothes_colour=first.clothes_colour)
+    kind = str(rng.choice(CHANGES, p=CHANGE_ODDS))
+    changed, shot, forth, back = _change(rng, kind, person, first)
+    people = ((person, first), (person, second), (changed, shot))
+    return Session(
+        pictures=tuple(draw(who, how, size) for who, how in people),
+        seen=tuple((pair,) for pair in people),
+        face_boxes=tuple((face_box(who, how, size), NO_BOX) for who, how in people),
+        edits=(
+            Edit("scene", (0,), 1, words.scene_wordings(rng, second.scene, 1)),
+            Edit("scene", (1,), 0, words.scene_wordings(rng, first.scene, 1)),
+            Edit(kind, (0,), 2, forth),
+            Edit(kind, (2,), 0, back),
+            Edit("nothing", (1,), 1, words.filled(rng, words.NOTHING)),
+        ),
     )
 
 
-def _together(rng: np.random.Generator, size: tuple[int, int]) -> Pair:
+def _change(
+    rng: np.random.Generator, kind: str, person: Person, shot: Shot
+) -> tuple[Person, Shot, tuple[str, ...], tuple[str, ...]]:
+    """Change one thing of a picture: who and how it is then, and the instructions there and back."""
+    if kind == "background":
+        after = replace(shot, scene=str(rng.choice([name for name in SCENES if name != shot.scene])))
+        texts = [words.filled(rng, words.BACKGROUND, scene=one.scene) for one in (after, shot)]
+        return person, after, texts[0], texts[1]
+    colours = [name for name in CLOTHES_COLOURS if name != shot.clothes_colour]
+    if kind == "clothes":
+        names = [name for name in CLOTHES if name != shot.clothes and (name != "dress" or person.gender == "woman")]
+        after = replace(shot, clothes=str(rng.choice(names)), clothes_colour=str(rng.choice(colours)))
+        texts = [
+            words.filled(rng, words.CLOTHES, clothes=one.clothes, colour=one.clothes_colour) for one in (after, shot)
+        ]
+        return person, after, texts[0], texts[1]
+    if person.hair_style != "bald" and rng.random() < 0.5:
+        other = str(rng.choice([name for name in HAIR_COLOURS if name != person.hair_colour]))
+        dyed = replace(person, hair_colour=other)
+        texts = [words.filled(rng, words.HAIR_COLOUR, colour=one.hair_colour) for one in (dyed, person)]
+        return dyed, shot, texts[0], texts[1]
+    after = replace(shot, clothes_colour=str(rng.choice(colours)))
+    texts = [
+        words.filled(rng, words.CLOTHES_COLOUR, clothes=one.clothes, colour=one.clothes_colour) for one in (after, shot)
+    ]
+    return person, after, texts[0], texts[1]
+
+
+def _together(rng: np.random.Generator, size: tuple[int, int]) -> Session:
     persons = (sample_person(rng), sample_person(rng))
     before = tuple(sample_shot(rng, person) for person in persons)
     common = sample_shot(rng, persons[0])
@@ -128,14 +153,12 @@ def _together(rng: np.random.Generator, size: tuple[int, int]) -> Pair:
         for person, shot in zip(persons, before, strict=True)
     )
     target, boxes = draw_together(persons, after, size)
-    return Pair(
-        kind="together",
-        references=tuple(draw(person, shot, size) for person, shot in zip(persons, before, strict=True)),
-        target=target,
-        instructions=_scene_wordings(rng, common.scene, 2),
-        face_boxes=boxes,
-        scene=common.scene,
-        persons=persons,
+    alone = tuple(zip(persons, before, strict=True))
+    return Session(
+        pictures=(*(draw(person, shot, size) for person, shot in alone), target),
+        seen=(*((pair,) for pair in alone), tuple(zip(persons, after, strict=True))),
+        face_boxes=(*((face_box(person, shot, size), NO_BOX) for person, shot in alone), boxes),
+        edits=(Edit("together", (0, 1), 2, words.scene_wordings(rng, common.scene, 2)),),
     )
 
 
@@ -162,55 +185,38 @@ def draw_together(
     return picture, (boxes[0], boxes[1])
 
 
-def _scene_wordings(rng: np.random.Generator, name: str, pictures: int) -> tuple[str, ...]:
-    """The profile's own wording of a scene, and freer ones."""
-    editing = load_profile("miniature-edit").editing
-    assert editing is not None
-    places = [str(rng.choice(SCENE_WORDS[name])) for _ in range(WORDINGS)]
-    own = [compose_scene(editing.scene, place, pictures) for place in places[: WORDINGS // 2]]
-    free = FREE_SCENES if pictures == 1 else FREE_TOGETHER
-    return (*own, *(str(rng.choice(free)).format(scene=place) for place in places[WORDINGS // 2 :]))
-
-
-def _filled(rng: np.random.Generator, texts: tuple[str, ...], scene: str) -> tuple[str, ...]:
-    return tuple(str(rng.choice(texts)).format(scene=str(rng.choice(SCENE_WORDS[scene]))) for _ in range(WORDINGS))
+def smaller(picture: Picture) -> Picture:
+    """Bring a picture to the vision tower's size, by Lanczos as the pipeline does."""
+    resized = Image.fromarray(picture).resize((VISION_SIDE, VISION_SIDE), Image.Resampling.LANCZOS)
+    return np.asarray(resized)
 
 
 def _shard(job: tuple[int, int, int, int, str]) -> int:
     seed, start, count, size, folder = job
     cv2.setNumThreads(1)
-    pairs = [sample_pair(seed, index, (size, size)) for index in range(start, start + count)]
-    for name, references in (("one", 1), ("two", 2)):
-        chosen = [pair for pair in pairs if len(pair.references) == references]
-        if not chosen:
-            continue
-        file = Path(folder) / f"{name}-{start:07d}"
+    sessions = [sample_session(seed, index, (size, size)) for index in range(start, start + count)]
+    file = Path(folder) / f"{start:07d}.npz"
+    with file.with_suffix(".jsonl").open("w", encoding="utf-8") as out:
+        for session in sessions:
+            seen = [[[asdict(person), asdict(shot)] for person, shot in one] for one in session.seen]
+            row = {"seen": seen, "edits": [asdict(edit) for edit in session.edits]}
+            out.write(json.dumps(row, ensure_ascii=False) + "\n")
+    unfinished = file.with_suffix(".part")
+    with unfinished.open("wb") as stream:
         np.savez(
-            file.with_suffix(".npz"),
-            references=np.stack([np.stack(pair.references) for pair in chosen]),
-            targets=np.stack([pair.target for pair in chosen]),
-            face_boxes=np.array([pair.face_boxes for pair in chosen], np.float32),
+            stream,
+            pictures=np.stack([np.stack(session.pictures) for session in sessions]),
+            small=np.stack([np.stack([smaller(one) for one in session.pictures]) for session in sessions]),
+            face_boxes=np.array([session.face_boxes for session in sessions], np.float32),
         )
-        with file.with_suffix(".jsonl").open("w", encoding="utf-8") as out:
-            for pair in chosen:
-                row = {
-                    "kind": pair.kind,
-                    "instructions": pair.instructions,
-                    "scene": pair.scene,
-                    "persons": [asdict(person) for person in pair.persons],
-                }
-                out.write(json.dumps(row, ensure_ascii=False) + "\n")
-    return len(pairs)
+    # Whoever reads while others still draw sees whole shards alone.
+    os.replace(unfinished, file)
+    return len(sessions)
 
 
 def sheet(seed: int, count: int, size: int = 256) -> Picture:
-    """A contact sheet: a row a pair, its pictures and then the target, uint8 RGB."""
-    rows = []
-    for index in range(count):
-        pair = sample_pair(seed, index, (size, size))
-        blank = [np.zeros_like(pair.target)] * (2 - len(pair.references))
-        rows.append(np.hstack([*pair.references, *blank, pair.target]))
-    return np.vstack(rows)
+    """A contact sheet: a row a session, uint8 RGB."""
+    return np.vstack([np.hstack(sample_session(seed, index, (size, size)).pictures) for index in range(count)])
 
 
 def main(arguments: list[str] | None = None) -> None:
@@ -219,8 +225,8 @@ def main(arguments: list[str] | None = None) -> None:
         prog="weights.recipe.edit_pairs", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--out", type=Path, help="folder for the shards")
-    parser.add_argument("--sheet", type=Path, help="write a contact sheet of --count pairs here")
-    parser.add_argument("--count", type=int, default=8)
+    parser.add_argument("--sheet", type=Path, help="write a contact sheet of --count sessions here")
+    parser.add_argument("--count", type=int, default=8, help="sessions of three pictures")
     parser.add_argument("--seed", type=int, default=5)
     parser.add_argument("--workers", type=int, default=1)
     parser.add_argument("--size", type=int, default=256, help="side of the pictures, a multiple of 16")
@@ -238,9 +244,11 @@ def main(arguments: list[str] | None = None) -> None:
             (args.seed, start, min(length, args.count - start), args.size, str(args.out))
             for start in range(0, args.count, length)
         ]
-        done = 0
+        # What a run that was cut has drawn is kept.
+        left = [job for job in jobs if not (args.out / f"{job[1]:07d}.npz").exists()]
+        done = args.count - sum(job[2] for job in left)
         with ProcessPoolExecutor(args.workers, mp_context=get_context("spawn")) as pool:
-            for drawn in pool.map(_shard, jobs):
+            for drawn in pool.map(_shard, left):
                 done += drawn
                 print(f"{done}/{args.count}", flush=True)
 

@@ -41,3 +41,28 @@ class Learner:
         """Replace the parameters by their running average."""
         for p, mean in zip(self._parameters, self._averaged, strict=True):
             p.copy_(mean)
+
+    @property
+    def averages(self) -> list[Tensor]:
+        """The running averages, in the order of the parameters."""
+        return self._averaged
+
+    def tensors(self) -> dict[str, Tensor]:
+        """Return all that a later `restore` needs, by name."""
+        kept: dict[str, Tensor] = {}
+        for place, (p, mean) in enumerate(zip(self._parameters, self._averaged, strict=True)):
+            state = self._optimizer.state.get(p, {})
+            kept |= {f"{place}.parameter": p.detach(), f"{place}.average": mean}
+            kept |= {f"{place}.optimizer.{name}": torch.as_tensor(value) for name, value in state.items()}
+        return kept
+
+    @torch.no_grad()
+    def restore(self, kept: dict[str, Tensor]) -> None:
+        """Take over the tensors that `tensors` gave for the same parameters."""
+        for place, (p, mean) in enumerate(zip(self._parameters, self._averaged, strict=True)):
+            p.copy_(kept[f"{place}.parameter"])
+            mean.copy_(kept[f"{place}.average"])
+            prefix = f"{place}.optimizer."
+            state = {name.removeprefix(prefix): value for name, value in kept.items() if name.startswith(prefix)}
+            if state:
+                self._optimizer.state[p] = {name: value.to(p.device) for name, value in state.items()}

@@ -12,31 +12,36 @@ from core.qwen.editing.request import EditRequest
 from core.qwen.editing.words import encode_instruction
 from core.qwen.pipelines import Pipeline
 from core.qwen.request import GenerationRequest
+from core.qwen.vae import FrameEncoder
 
 _PIXELS_PER_TOKEN_SIDE = 16
 
 
-def condition_on_pictures(pipeline: Pipeline, request: GenerationRequest) -> Conditioning:
-    """Encode an edit: its words with the pictures that the vision tower sees, and the pictures' latents.
+class PictureConditioner:
+    """What the transformer is conditioned on in an edit: words with pictures, and the pictures' latents."""
 
-    Raises TypeError for a request that is no `EditRequest`.
-    """
-    if not isinstance(request, EditRequest):
-        raise TypeError("an edit model draws from pictures: hand in an EditRequest")
-    seen = [
-        pipeline.image_processor.resize(PillowImage.fromarray(item.rgb), item.vision.height, item.vision.width)
-        for item in request.pictures
-    ]
-    positive = encode_instruction(pipeline, request.prompt, seen)
-    return Conditioning(
-        positive=positive,
-        negative=encode_instruction(pipeline, request.negative_prompt, seen) if request.guided else None,
-        pictures=_latents(pipeline, request, positive.states.dtype),
-    )
+    def __init__(self, pipeline: Pipeline) -> None:
+        """Copy from the pipeline's autoencoder, on its device, what single pictures need."""
+        self._encoder = FrameEncoder(pipeline.vae)
+
+    def __call__(self, pipeline: Pipeline, request: GenerationRequest) -> Conditioning:
+        """Encode an edit for the same ``pipeline``. Raises TypeError for a request that is no `EditRequest`."""
+        if not isinstance(request, EditRequest):
+            raise TypeError("an edit model draws from pictures: hand in an EditRequest")
+        seen = [
+            pipeline.image_processor.resize(PillowImage.fromarray(item.rgb), item.vision.height, item.vision.width)
+            for item in request.pictures
+        ]
+        positive = encode_instruction(pipeline, request.prompt, seen)
+        return Conditioning(
+            positive=positive,
+            negative=encode_instruction(pipeline, request.negative_prompt, seen) if request.guided else None,
+            pictures=_latents(pipeline, self._encoder, request, positive.states.dtype),
+        )
 
 
-def _latents(pipeline: Pipeline, request: EditRequest, dtype: torch.dtype) -> PictureLatents:
-    tokens = [encode_latents(pipeline, item.rgb, item.latent, dtype) for item in request.pictures]
+def _latents(pipeline: Pipeline, encoder: FrameEncoder, request: EditRequest, dtype: torch.dtype) -> PictureLatents:
+    tokens = [encode_latents(pipeline, encoder, item.rgb, item.latent, dtype) for item in request.pictures]
     shapes = tuple(
         (1, item.latent.height // _PIXELS_PER_TOKEN_SIDE, item.latent.width // _PIXELS_PER_TOKEN_SIDE)
         for item in request.pictures
@@ -46,7 +51,7 @@ def _latents(pipeline: Pipeline, request: EditRequest, dtype: torch.dtype) -> Pi
         source = (
             tokens[0]
             if request.size == first.latent
-            else encode_latents(pipeline, cropped(first.rgb, request.size), request.size, dtype)
+            else encode_latents(pipeline, encoder, cropped(first.rgb, request.size), request.size, dtype)
         )
     free = None
     if request.mask is not None:

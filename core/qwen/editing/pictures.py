@@ -13,6 +13,7 @@ from PIL import Image as PillowImage
 
 from core.qwen.denoising import pack
 from core.qwen.profile import Editing, Size
+from core.qwen.vae import FrameEncoder
 from likeness.errors import InvalidRequest
 
 MIN_SIDE = 32
@@ -102,16 +103,12 @@ def cropped(rgb: Rgb, size: Size) -> Rgb:
     return np.ascontiguousarray(rgb[top : top + part])
 
 
-def encode_latents(pipeline: QwenImageEditPlusPipeline, rgb: Rgb, size: Size, dtype: torch.dtype) -> torch.Tensor:
+def encode_latents(
+    pipeline: QwenImageEditPlusPipeline, encoder: FrameEncoder, rgb: Rgb, size: Size, dtype: torch.dtype
+) -> torch.Tensor:
     """Encode a picture, brought to ``size``, into tokens 1×(width/16·height/16)×64 of ``dtype``.
 
     The mean of the autoencoder's distribution, normalised by channel, as ``QwenImageEditPlusPipeline`` has it.
     """
-    vae = pipeline.vae
     pixels = pipeline.image_processor.preprocess(PillowImage.fromarray(rgb), size.height, size.width)
-    latents = vae.encode(pixels.unsqueeze(2).to(vae.device, vae.dtype)).latent_dist.mode()
-    mean, std = (
-        torch.tensor(numbers).view(1, -1, 1, 1, 1).to(latents)
-        for numbers in (vae.config.latents_mean, vae.config.latents_std)
-    )
-    return pack(((latents - mean) / std)[:, :, 0]).to(dtype)
+    return pack(encoder(pixels)).to(dtype)

@@ -8,7 +8,8 @@ import pytest
 from PIL import Image
 from safetensors.torch import save
 
-from core.qwen.profile import PROFILES_FOLDER, ProfileError
+from core.qwen.profile import PROFILES_FOLDER
+from core.runtime.profiles import ProfileError
 from likeness.common.v1 import image_pb2
 from likeness.editor.v1.editor_service_pb2 import EditRequest, GetCapabilitiesRequest
 from likeness.errors import (

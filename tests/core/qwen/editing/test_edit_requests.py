@@ -15,8 +15,9 @@ from core.qwen.editing.request import EditRequest, resolve_edit
 from core.qwen.editing.scene import compose_scene
 from core.qwen.editing.words import check_words
 from core.qwen.loading import QwenImageModel, load_model
-from core.qwen.profile import Profile, ProfileError, SceneWords, Size, load_profile
+from core.qwen.profile import Profile, SceneWords, Size, load_profile
 from core.qwen.request import resolve_request
+from core.runtime.profiles import ProfileError
 from likeness.errors import InvalidRequest
 from tests.support.checkpoint import edit_profile
 from tests.support.edits import Rgb, half_mask, scenery
@@ -141,6 +142,19 @@ def test_a_checkpoint_without_zero_cond_t_is_refused(edit_checkpoint: Path, tmp_
         (folder / "transformer" / part.name).write_bytes(text)
     with pytest.raises(WeightsMissing, match="zero_cond_t"):
         load_model(edit_profile(folder), weights_dir=tmp_path)
+
+
+def test_a_checkpoint_without_the_optional_lora_has_no_fast_mode(edit_checkpoint: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "young"
+    folder.mkdir()
+    for part in edit_checkpoint.iterdir():
+        if part.name != "fast_lora.safetensors":
+            (folder / part.name).symlink_to(part)
+    profile = edit_profile(folder)
+    assert [mode.name for mode in load_model(profile, weights_dir=tmp_path).profile.modes] == ["full"]
+    fast = dataclasses.replace(profile, modes=profile.modes[1:])
+    with pytest.raises(WeightsMissing, match="no mode left"):
+        load_model(fast, weights_dir=tmp_path)
 
 
 def test_a_checkpoint_that_draws_is_no_checkpoint_that_edits(edit_checkpoint: Path) -> None:

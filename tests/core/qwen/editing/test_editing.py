@@ -15,7 +15,7 @@ from PIL import Image
 from core.qwen.conditioning import Conditioning
 from core.qwen.denoising import DenoisingTask, denoise
 from core.qwen.editing import pictures
-from core.qwen.editing.conditioning import condition_on_pictures
+from core.qwen.editing.conditioning import PictureConditioner
 from core.qwen.editing.request import EditRequest, resolve_edit
 from core.qwen.editing.words import picture_tokens
 from core.qwen.loading import QwenImageModel
@@ -54,7 +54,7 @@ def run(model: QwenImageModel, request: EditRequest, **call: Any) -> list[Any]:
         request,
         CancelToken(),
         events.append,
-        condition=condition_on_pictures,
+        condition=PictureConditioner(model.pipeline),
         **call,
     )
     return events
@@ -67,7 +67,7 @@ def edit(model: QwenImageModel, images: list[Rgb], **choices: Any) -> list[Rgb]:
 
 @torch.inference_mode()
 def latents_of(model: QwenImageModel, request: EditRequest) -> torch.Tensor:
-    given: Conditioning = condition_on_pictures(model.pipeline, request)
+    given: Conditioning = PictureConditioner(model.pipeline)(model.pipeline, request)
     task = DenoisingTask(
         request.seed, given.positive, given.negative, lambda: True, lambda step, total, predict: None, given.pictures
     )
@@ -164,7 +164,7 @@ def test_a_named_size_is_taken(edit_model: QwenImageModel) -> None:
 def test_more_denoise_leads_further_from_the_source(edit_model: QwenImageModel) -> None:
     model, source = edit_model, scenery(128, 128)
     requests = [make_request(model, [source], denoise=value, steps=10) for value in (0.2, 0.4, 0.6, 0.8, 1.0)]
-    given = [condition_on_pictures(model.pipeline, request).pictures for request in requests]
+    given = [PictureConditioner(model.pipeline)(model.pipeline, request).pictures for request in requests]
     assert given[0] is not None
     assert given[0].source is not None
     distances = [float((latents_of(model, request) - given[0].source).square().mean()) for request in requests]
@@ -203,7 +203,7 @@ def test_outside_the_mask_every_bit_stays(edit_model: QwenImageModel, width: int
 @torch.inference_mode()
 def test_what_the_mask_holds_is_held_in_the_latents_too(edit_model: QwenImageModel) -> None:
     request = make_request(edit_model, [scenery(128, 128)], mask=half_mask(128, 128))
-    given = condition_on_pictures(edit_model.pipeline, request).pictures
+    given = PictureConditioner(edit_model.pipeline)(edit_model.pipeline, request).pictures
     assert given is not None
     assert given.source is not None
     latents = latents_of(edit_model, request).view(8, 8, 64)
@@ -256,6 +256,6 @@ def test_a_cancel_stops_between_steps(edit_model: QwenImageModel) -> None:
             make_request(edit_model, [scenery()], steps=5),
             token,
             emit,
-            condition=condition_on_pictures,
+            condition=PictureConditioner(edit_model.pipeline),
         )
     assert len(events) == 1
