@@ -37,7 +37,7 @@ from core.faces.alignment import carry, cut, similarity, swapper_template
 from core.faces.arrays import FloatArray, Image
 from core.faces.blending import paste
 from core.runtime.images import ImageFormat, decode_image, encode_image
-from services.faceswap.engines.inswapper import paste_mask
+from services.faceswap.engines.drawn_face import paste_mask
 
 _PORTRAIT = Path(__file__).resolve().parents[1] / "examples" / "reference.jpg"
 _CROP = 128

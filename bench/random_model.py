@@ -6,6 +6,7 @@ the miniature's, as a vocabulary can't be made up: its ids are a few of the full
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -13,11 +14,16 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from diffusers import AutoencoderKLQwenImage, QwenImagePipeline, QwenImageTransformer2DModel
+from diffusers import (
+    AutoencoderKLQwenImage,
+    QwenImageEditPlusPipeline,
+    QwenImagePipeline,
+    QwenImageTransformer2DModel,
+)
 from safetensors.torch import save_file
 from transformers import Qwen2_5_VLConfig, Qwen2_5_VLForConditionalGeneration, Qwen2Tokenizer
 
-from weights.recipe.architecture import build_scheduler, build_text_encoder
+from weights.recipe.architecture import SPECIAL_TOKENS, build_processor, build_scheduler, build_text_encoder
 
 TOKENIZER = Path(__file__).resolve().parents[1] / "weights" / "miniature" / "tokenizer"
 LIGHTNING_RANK = 64
@@ -97,6 +103,31 @@ def build_pipeline(architecture: Architecture, device: torch.device) -> QwenImag
             tokenizer=tokenizer,
             transformer=QwenImageTransformer2DModel(**architecture.transformer),
         )
+
+
+def build_edit_pipeline(architecture: Architecture, device: torch.device) -> QwenImageEditPlusPipeline:
+    """Make the pipeline of Qwen-Image-Edit-2511 on ``device``: the same parts, with ``zero_cond_t`` and a processor."""
+    transformer = {**architecture.transformer, "zero_cond_t": True}
+    parts = build_pipeline(dataclasses.replace(architecture, transformer=transformer), device)
+    # Pictures are found by the placeholders' ids, which are those of the small vocabulary.
+    ids = {token: parts.tokenizer.convert_tokens_to_ids(token) for token in SPECIAL_TOKENS}
+    config = parts.text_encoder.config
+    config.image_token_id, config.video_token_id = ids["<|image_pad|>"], ids["<|video_pad|>"]
+    config.vision_start_token_id, config.vision_end_token_id = ids["<|vision_start|>"], ids["<|vision_end|>"]
+    return QwenImageEditPlusPipeline(
+        scheduler=parts.scheduler,
+        vae=parts.vae,
+        text_encoder=parts.text_encoder,
+        tokenizer=parts.tokenizer,
+        processor=build_processor(parts.tokenizer),
+        transformer=parts.transformer,
+    )
+
+
+def build_transformer(architecture: Architecture, device: torch.device) -> QwenImageTransformer2DModel:
+    """Make the transformer alone on ``device``, with the initial weights that its class gives itself."""
+    with _default(architecture.dtype, device):
+        return QwenImageTransformer2DModel(**architecture.transformer)
 
 
 def write_lora(

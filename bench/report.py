@@ -7,6 +7,8 @@ import os
 import platform
 import re
 import time
+import traceback
+from collections.abc import Callable
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -38,7 +40,8 @@ class Report:
     def __init__(self, file: Path, budget_seconds: float, **facts: Any) -> None:
         """Begin with ``facts``."""
         self._file = file
-        self._ends = time.monotonic() + budget_seconds
+        self._began = time.monotonic()
+        self._ends = self._began + budget_seconds
         self.document: dict[str, Any] = {**facts, "variants": {}, "left_out": []}
 
     def add(self, variant: str, name: str, value: Any) -> None:
@@ -53,11 +56,34 @@ class Report:
         self.write()
         print(f"left out: {what}: {reason}", flush=True)
 
-    def check_budget(self) -> None:
-        """Raise OutOfBudget when the time is over."""
-        if time.monotonic() > self._ends:
+    def check_budget(self, needed_seconds: float = 0.0) -> None:
+        """Raise OutOfBudget when less than ``needed_seconds`` are left."""
+        if time.monotonic() + needed_seconds > self._ends:
             raise OutOfBudget
 
+    def attempt(self, variant: str, name: str, measure: Callable[[], Any], *, needed_seconds: float = 0.0) -> bool:
+        """Add what ``measure`` returns, or say why it is left out: no time is left, or it failed.
+
+        A failure is told and does not end the run. Returns whether it was measured.
+        """
+        what = f"{variant}: {name}"
+        try:
+            self.check_budget(needed_seconds)
+            self.add(variant, name, measure())
+        except OutOfBudget:
+            self.leave_out(what, "the budget is spent")
+        except Exception as error:
+            traceback.print_exc()
+            # Frames keep tensors alive, and after a lack of memory these are what the next one needs.
+            traceback.clear_frames(error.__traceback__)
+            self.leave_out(what, f"{type(error).__name__}: {str(error).strip()[:500]}")
+        else:
+            return True
+        return False
+
     def write(self) -> None:
-        """Write the file."""
-        self._file.write_text(json.dumps(self.document, indent=2) + "\n", encoding="utf-8")
+        """Write the file; a process that is killed meanwhile leaves the one before."""
+        self.document["seconds"] = round(time.monotonic() - self._began, 1)
+        part = self._file.with_name(self._file.name + ".part")
+        part.write_text(json.dumps(self.document, indent=2) + "\n", encoding="utf-8")
+        part.replace(self._file)

@@ -28,7 +28,7 @@ PAGE = (Path(__file__).parents[1] / "docs" / "04-generator.md").read_text(encodi
 MINIATURE, QWEN = load_profile("miniature"), load_profile("qwen")
 PARTS: dict[str, type[Message]] = {"loras.": LoraSelection, "output.": ImageOutput}
 # What other documents tell of, since it is no parameter of drawing.
-NOT_OF_DRAWING = {"--help", "--json", "--timeout", "--server", "--output"}
+NOT_OF_DRAWING = {"--help", "--json", "--timeout", "--server", "--output", "--tenant"}
 
 
 def table(first_column: str) -> Iterator[list[str]]:

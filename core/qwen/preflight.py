@@ -12,7 +12,7 @@ from core.qwen.checkpoint import WeightsMissing, find_lora, find_weights
 from core.qwen.memory import MemoryNeeds, choose_offload, free_bytes, gib, host_bytes, measure
 from core.qwen.offload import Offload
 from core.qwen.precision import precision_problems
-from core.qwen.profile import Precision, Profile
+from core.qwen.profile import Precision, Profile, TaylorSeerCache
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,7 +39,7 @@ class LoadingPlan:
 
     folder: Path
     lora_files: Mapping[str, Path]
-    """Files of the modes' LoRAs, by mode."""
+    """Files of the modes' LoRAs, by mode; an optional one that isn't there has none."""
     device: torch.device
     guidance_device: torch.device | None
     precision: Precision
@@ -71,6 +71,9 @@ def plan_loading(profile: Profile, *, weights_dir: Path, choices: LoadingChoices
     except WeightsMissing as error:
         problems.append(str(error))
 
+    compiled = profile.compiled if choices.compiled is None else choices.compiled
+    if compiled:
+        problems += _compiling_problems(profile)
     folder, lora_files, needs = None, {}, None
     if not problems or profile.weights.folder is not None:
         try:
@@ -81,7 +84,7 @@ def plan_loading(profile: Profile, *, weights_dir: Path, choices: LoadingChoices
     if folder is not None:
         for mode in profile.modes:
             try:
-                if mode.lora is not None:
+                if mode.lora is not None and not (mode.lora.optional and not (folder / mode.lora.file).is_file()):
                     lora_files[mode.name] = find_lora(mode, mode.lora, folder, offline=choices.offline)
             except WeightsMissing as error:
                 problems.append(str(error))
@@ -97,7 +100,6 @@ def plan_loading(profile: Profile, *, weights_dir: Path, choices: LoadingChoices
             problems.append(str(error))
     if problems or device is None or folder is None or needs is None:
         raise WeightsMissing("; ".join(problems))
-    compiled = profile.compiled if choices.compiled is None else choices.compiled
     return LoadingPlan(
         folder=folder,
         lora_files=lora_files,
@@ -125,6 +127,16 @@ def find_device(device: str) -> torch.device:
     if found.type != "cpu":
         raise WeightsMissing(f"device {device!r} is not supported: name cpu, cuda or cuda:0")
     return torch.device("cpu")
+
+
+def _compiling_problems(profile: Profile) -> list[str]:
+    # Its hooks are inside the blocks: each block would be several graphs, and others again from the first picture on.
+    names = [mode.name for mode in profile.modes if isinstance(mode.step_cache, TaylorSeerCache)]
+    return [
+        f"mode {name!r} has the step cache taylor_seer, which does not go with compiled blocks: take first_block, or "
+        "leave compiled out"
+        for name in names
+    ]
 
 
 def _guidance_problems(

@@ -60,7 +60,8 @@ class GenerationRequest:
     @property
     def shape(self) -> Hashable:
         """What requests must have in common to be drawn in one batch."""
-        loras = frozenset((lora.record.lora_id, lora.record.version, lora.strength) for lora in self.loras)
+        # By their files: tenants may have LoRAs of one name and version.
+        loras = frozenset((lora.record.uri, lora.strength) for lora in self.loras)
         return self.mode.name, self.size, self.steps, self.true_cfg_scale, loras
 
 

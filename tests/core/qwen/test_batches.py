@@ -14,6 +14,9 @@ import torch
 
 from core.qwen import denoising
 from core.qwen.loading import QwenImageModel
+from core.qwen.loras.adapter import Adapter
+from core.qwen.loras.registry import LoraRecord
+from core.qwen.loras.requested import RequestedLora
 from core.qwen.request import resolve_request
 from core.qwen.sampling import DrawingPart, GenerationTimings, ImageFinished, StepFinished, draw
 from core.qwen.text import TextEmbedding, encode_prompt, stack_texts
@@ -168,6 +171,31 @@ def test_texts_are_padded_and_the_mask_tells_where(model: QwenImageModel) -> Non
     assert stack_texts(texts[:1]) is texts[0]
 
 
+class Unread:
+    """Where nobody reads a LoRA."""
+
+    def adapter(self, record: LoraRecord, *, field: str) -> Adapter:
+        raise AssertionError(f"{record.uri} was read")
+
+
+def requested(file: str, *, strength: float = 1.0, field: str = "loras[0].lora_id") -> RequestedLora:
+    """Return a LoRA of a request that nobody loads; those of files a and b have one name and version."""
+    record = LoraRecord(
+        lora_id="anna" if file in "ab" else file,
+        version=1,
+        trigger_word="",
+        format="diffusers",
+        rank=4,
+        modules=1,
+        base_model="",
+        size_bytes=1,
+        sha256="",
+        uri=f"artifact://{file}.safetensors",
+        create_time="",
+    )
+    return RequestedLora(record, strength, field, Unread())
+
+
 def test_only_what_draws_alike_has_one_shape(model: QwenImageModel) -> None:
     def shape(**changes: Any) -> object:
         return make(model, SHORT, **changes).part.item.shape
@@ -179,5 +207,10 @@ def test_only_what_draws_alike_has_one_shape(model: QwenImageModel) -> None:
         {"width": 160, "height": 192},
         {"true_cfg_scale": 2.0},
         {"mode": "fast"},
+        {"loras": [requested("a")]},
+        {"loras": [requested("b")]},  # another tenant's of the same name and version
+        {"loras": [requested("a", strength=0.5)]},
+        {"loras": [requested("a"), requested("c")]},
     ]
+    assert shape(loras=[requested("c"), requested("a")]) == shape(loras=[requested("a"), requested("c", field="x")])
     assert len({shape(), *(shape(**changes) for changes in others)}) == len(others) + 1

@@ -15,7 +15,8 @@ from core.qwen.memory import estimate, host_bytes, measure
 from core.qwen.offload import Offload
 from core.qwen.precision import is_quantized
 from core.qwen.preflight import LoadingChoices, LoadingPlan, plan_loading
-from core.qwen.profile import PrecisionByDevice, ProfileError, TaylorSeerCache, load_profile
+from core.qwen.profile import PrecisionByDevice, TaylorSeerCache, load_profile
+from core.runtime.profiles import ProfileError
 from tests.support.checkpoint import checkpoint_profile, write_profile
 
 
@@ -122,6 +123,16 @@ def test_a_cache_of_attention_is_counted(checkpoint: Path, model: QwenImageModel
     tokens = 102_400 // 256 + 256
     # Two branches, two blocks, the attention of every token, as it is and its difference.
     assert with_cache - without == 2 * 2 * 2 * tokens * 192 * 4
+
+
+def test_a_cache_inside_the_blocks_does_not_go_with_compiling_them(checkpoint: Path) -> None:
+    profile = checkpoint_profile(checkpoint)
+    full, fast = profile.modes
+    cached = dataclasses.replace(full, name="cached", step_cache=TaylorSeerCache())
+    profile = dataclasses.replace(profile, modes=(full, fast, cached), compiled=True)
+    with pytest.raises(WeightsMissing, match=r"mode 'cached' has the step cache taylor_seer.*leave compiled out"):
+        plan_loading(profile, weights_dir=checkpoint, choices=LoadingChoices())
+    assert plan_loading(profile, weights_dir=checkpoint, choices=LoadingChoices(compiled=False)).folder == checkpoint
 
 
 def test_float8_takes_the_big_matrices_of_the_blocks_only() -> None:
