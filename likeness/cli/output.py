@@ -9,7 +9,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from likeness.errors import LikenessError, ServiceUnavailable, problem
+from likeness.errors import InvalidRequest, LikenessError, ServiceUnavailable, problem
 from likeness.results import (
     Comparison,
     Face,
@@ -46,11 +46,27 @@ def _plain(value: Any) -> Any:
     return str(value) if isinstance(value, Path) else value
 
 
+_FORMATS = {
+    "": ImageFormat.PNG,
+    ".png": ImageFormat.PNG,
+    ".jpg": ImageFormat.JPEG,
+    ".jpeg": ImageFormat.JPEG,
+    ".webp": ImageFormat.WEBP,
+}
+
+
 def format_for(path: Path) -> ImageFormat:
-    """Return the file format that a file's name asks for; PNG when it asks for none that is known."""
-    return {".jpg": ImageFormat.JPEG, ".jpeg": ImageFormat.JPEG, ".webp": ImageFormat.WEBP}.get(
-        path.suffix.lower(), ImageFormat.PNG
-    )
+    """Return the file format that a file's name asks for; PNG when it has no ending.
+
+    Raises InvalidRequest when the ending is that of no format that is written.
+    """
+    try:
+        return _FORMATS[path.suffix.lower()]
+    except KeyError:
+        endings = ", ".join(filter(None, _FORMATS))
+        raise InvalidRequest(
+            f"{path}: no picture is written as {path.suffix}; let the name end with one of {endings}", field="output"
+        ) from None
 
 
 def numbered(path: Path, index: int, count: int) -> Path:

@@ -33,6 +33,25 @@ async def test_generate_writes_the_picture(deployment: Deployment, tmp_path: Pat
     assert captured.err == ""  # no terminal, no progress bar
 
 
+async def test_a_name_whose_ending_is_of_no_written_format_is_refused_before_the_work(
+    deployment: Deployment, tmp_path: Path, capsys: Capture
+) -> None:
+    (tmp_path / "t.png").write_bytes(picture())
+    photo, out = str(tmp_path / "t.png"), tmp_path / "a.gif"
+    for command in (
+        ("generate", "p", "--server", deployment.generator_address),
+        ("faceswap", photo, photo, "--server", deployment.faceswap_address),
+    ):
+        assert await run(*command, "-o", str(out)) != 0
+        told = capsys.readouterr().err
+        assert "a.gif" in told
+        assert ".png, .jpg, .jpeg, .webp" in told
+    assert not deployment.faceswap.swaps
+    assert not out.exists()
+    assert await run("generate", "p", "-o", str(out), "--format", "png", "--server", deployment.generator_address) == 0
+    assert out.read_bytes().startswith(b"\x89PNG")
+
+
 async def test_several_pictures_get_a_number(deployment: Deployment, tmp_path: Path, capsys: Capture) -> None:
     out = tmp_path / "a.png"
     server = deployment.generator_address
