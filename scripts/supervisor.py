@@ -18,7 +18,10 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import FrameType
-from typing import IO
+from typing import IO, Any
+
+import grpc
+from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from core.runtime.settings import SettingsError
 from gateway.settings import GatewaySettings
@@ -28,6 +31,7 @@ MODULES = {
     "generator": "services.generator",
     "faceswap": "services.faceswap",
     "editor": "services.editor",
+    "trainer": "services.trainer",
     "gateway": "gateway",
 }
 STOP_SECONDS = 40.0
@@ -91,13 +95,19 @@ class Supervisor:
             start_new_session=True,
         )
         process = _Process(name, popen)
+        if port := settings.get("port"):
+            process.address = f"127.0.0.1:{port}"
+            process.told.set()
         self._processes.append(process)
         assert popen.stdout is not None
         process.reader = threading.Thread(target=self._read, args=(process, popen.stdout), daemon=True)
         process.reader.start()
 
     def address_of(self, name: str, timeout_seconds: float) -> str:
-        """Return where a process that was started with port 0 listens, ``host:port``. Raises SupervisionError."""
+        """Return where a process listens, ``host:port``: when started with port 0, once it says so.
+
+        Raises SupervisionError.
+        """
         process = next(process for process in self._processes if process.name == name)
         if not process.told.wait(timeout_seconds):
             raise SupervisionError(f"{name} did not listen within {timeout_seconds:.0f} s{_tail(process)}")
@@ -105,6 +115,28 @@ class Supervisor:
             self.check()
             raise SupervisionError(f"{name} ended before it listened{_tail(process)}")
         return process.address
+
+    def addresses(self) -> dict[str, str]:
+        """Return where the processes listen, as far as that is known, by their names."""
+        return {process.name: process.address for process in self._processes if process.address}
+
+    def wait_serving(self, name: str, timeout_seconds: float) -> None:
+        """Return when the health service of one process says that it serves.
+
+        Raises SupervisionError when a process ends, or when it takes too long.
+        """
+        address = self.address_of(name, timeout_seconds)
+        pause = threading.Event()
+        with grpc.insecure_channel(address) as channel:
+            health: Any = health_pb2_grpc.HealthStub(channel)
+            for _ in range(int(timeout_seconds / 0.2) + 1):
+                self.check()
+                with contextlib.suppress(grpc.RpcError):
+                    answer = health.Check(health_pb2.HealthCheckRequest(), timeout=5)
+                    if answer.status == health_pb2.HealthCheckResponse.SERVING:
+                        return
+                pause.wait(0.2)
+        raise SupervisionError(f"{name} did not serve within {timeout_seconds:.0f} s")
 
     def check(self) -> None:
         """Raise SupervisionError when a process has ended by itself."""
@@ -162,7 +194,7 @@ class Supervisor:
                 text = line.rstrip("\n")
                 process.tail.append(text)
                 match = _LISTENS.match(text)
-                if match is not None:
+                if match is not None and not process.address:
                     process.address = match[1]
                     process.told.set()
                 self._sink(process.name, text)
@@ -180,11 +212,18 @@ def has_editor() -> bool:
     return named or (ROOT / "weights" / "miniature-edit" / "model_index.json").is_file()
 
 
-def start_all(supervisor: Supervisor, *, gateway_port: int, generator_port: int, faceswap_port: int) -> str:
+def start_all(
+    supervisor: Supervisor,
+    *,
+    gateway_port: int,
+    generator_port: int,
+    faceswap_port: int,
+    trainer_port: int | None = None,
+) -> str:
     """Start the services and the gateway, and return the gateway's address; port 0 picks a free one.
 
-    The editor, on a free port, is among them where it `has_editor` weights. All get the gateway's artifact store.
-    Raises SupervisionError.
+    The editor, on a free port, is among them where it `has_editor` weights, the trainer where it is given a port. All
+    get the gateway's artifact store. Raises SupervisionError.
     """
     try:
         common = {"log_format": "text", "artifacts_url": GatewaySettings.load().artifacts_url}
@@ -192,15 +231,16 @@ def start_all(supervisor: Supervisor, *, gateway_port: int, generator_port: int,
         raise SupervisionError(str(error)) from error
     supervisor.start("generator", {"port": generator_port, **common})
     supervisor.start("faceswap", {"port": faceswap_port, **common})
-    addresses = {
-        f"{name}_address": f"127.0.0.1:{port}" if port else supervisor.address_of(name, 120)
-        for name, port in (("generator", generator_port), ("faceswap", faceswap_port))
-    }
+    addresses = {f"{name}_address": supervisor.address_of(name, 120) for name in ("generator", "faceswap")}
     if has_editor():
         supervisor.start("editor", {"port": 0, **common})
         addresses["editor_address"] = supervisor.address_of("editor", 120)
+    if trainer_port is not None:
+        generator = {"generator_address": addresses["generator_address"]}
+        supervisor.start("trainer", {"port": trainer_port, **common, **generator})
+        addresses["trainer_address"] = supervisor.address_of("trainer", 120)
     supervisor.start("gateway", {"port": gateway_port, **common, **addresses})
-    return f"127.0.0.1:{gateway_port}" if gateway_port else supervisor.address_of("gateway", 120)
+    return supervisor.address_of("gateway", 120)
 
 
 @contextlib.contextmanager

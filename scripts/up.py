@@ -1,6 +1,6 @@
-"""Run everything in the foreground: the services, the editor where it has weights, and the gateway.
+"""Run everything in the foreground: the services, the editor where it has weights, the trainer, and the gateway.
 
-Ctrl-C stops them all.
+Ctrl-C stops them all; a training job goes on from its last checkpoint at the next start.
 
 python -m scripts.up [--port 8080]
 """
@@ -12,7 +12,13 @@ import sys
 
 from scripts.supervisor import SupervisionError, Supervisor, ending_on_signals, start_all
 
-COLOURS = {"generator": "\033[36m", "faceswap": "\033[35m", "editor": "\033[34m", "gateway": "\033[33m"}
+COLOURS = {
+    "generator": "\033[36m",
+    "faceswap": "\033[35m",
+    "editor": "\033[34m",
+    "trainer": "\033[32m",
+    "gateway": "\033[33m",
+}
 READY_SECONDS = 300.0
 
 
@@ -30,6 +36,8 @@ def main() -> int:
     parser.add_argument("--port", type=int, default=8080, help="port of the gateway (%(default)s)")
     parser.add_argument("--generator-port", type=int, default=50051, help="port of the generator (%(default)s)")
     parser.add_argument("--faceswap-port", type=int, default=50052, help="port of the faceswap service (%(default)s)")
+    parser.add_argument("--trainer-port", type=int, default=50054, help="port of the trainer (%(default)s)")
+    parser.add_argument("--no-trainer", action="store_true", help="leave the trainer out")
     options = parser.parse_args()
     try:
         with ending_on_signals(), Supervisor(write_line) as supervisor:
@@ -38,8 +46,13 @@ def main() -> int:
                 gateway_port=options.port,
                 generator_port=options.generator_port,
                 faceswap_port=options.faceswap_port,
+                trainer_port=None if options.no_trainer else options.trainer_port,
             )
             supervisor.wait_ready(address, READY_SECONDS, lambda states: None)
+            if not options.no_trainer:
+                supervisor.wait_serving("trainer", READY_SECONDS)
+            for name, place in supervisor.addresses().items():
+                write_line("up", f"{name} serves on {place}")
             write_line("up", f"ready: http://{address}/docs (Ctrl-C stops everything)")
             supervisor.watch()
     except KeyboardInterrupt:

@@ -4,11 +4,13 @@ Source: MediaPipe Face Mesh with attention (Grishchenko et al., "Attention Mesh:
 Real-time", arXiv:2006.10962).
 """
 
-from dataclasses import dataclass
+import contextlib
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import cv2
 import numpy as np
+from onnxruntime.capi.onnxruntime_pybind11_state import InvalidArgument
 
 from core.faces import landmarks
 from core.faces.arrays import FloatArray, Image
@@ -17,6 +19,7 @@ from core.faces.weights import DEFAULT_FOLDER, FACE_MESH
 
 _INPUT = 192
 _MARGIN = 1.5
+_WIDER = (1.0, 1.25, 1.5)
 
 
 @dataclass(frozen=True)
@@ -104,13 +107,22 @@ class FaceMesher:
         The first fit places a second, better centred window, as MediaPipe's tracking does from frame to frame.
         """
         first = self._fit_once(image, crop)
-        return self._fit_once(image, crop_of_mesh(first))
+        return self._fit_once(image, crop_of_mesh(first)) if first.presence else first
 
     def refit(self, image: Image, mesh: Mesh) -> Mesh:
         """Fit the mesh again where a mesh was found, for example after the face was changed."""
-        return self._fit_once(image, crop_of_mesh(mesh))
+        again = self._fit_once(image, crop_of_mesh(mesh))
+        return again if again.presence else mesh
 
     def _fit_once(self, image: Image, crop: FaceCrop) -> Mesh:
+        # The network's second stage reads features around the first one's lips and eyes, and fails where they lie past
+        # the window's border: a wider window has them inside.
+        for wider in _WIDER:
+            with contextlib.suppress(InvalidArgument):
+                return self._run(image, replace(crop, side=crop.side * wider))
+        return Mesh(np.zeros((landmarks.POINTS, 3)), 0.0)
+
+    def _run(self, image: Image, crop: FaceCrop) -> Mesh:
         window = crop.cut(image, _INPUT)
         names = ["output_mesh_identity", "conv_faceflag", "output_lips", "output_left_eye:0", "output_right_eye:0"]
         mesh, flag, lips, first_eye, second_eye = self._session.run(

@@ -1,9 +1,13 @@
-"""The checks of photos: which face is meant, and what speaks against training on it."""
+"""The checks of photos: which face is meant, and what speaks against training on it.
+
+Pixels are looked at once, a photo after the other; what is compared between photos is kept beside.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 
 import numpy as np
 import numpy.typing as npt
@@ -20,9 +24,16 @@ _ROUNDS = 5
 
 @dataclass(frozen=True, eq=False)
 class CheckedPhoto:
-    """A photo with the face that is meant and what was found."""
+    """What was found out about a photo: the face that is meant, and what is wrong; no pixels."""
 
-    photo: Photo
+    place: int
+    """In the set, from 0."""
+    name: str
+    caption: str
+    size: tuple[int, int] | None
+    """Width and height; None when it could not be decoded."""
+    code: int
+    """Perceptual hash; 0 when it could not be decoded."""
     face: Face | None
     findings: tuple[Finding, ...]
     identity: float | None = None
@@ -41,8 +52,8 @@ class CheckedPhoto:
 
 
 def check_photos(photos: Sequence[Photo], settings: DatasetSettings, analyser: FaceAnalyser) -> list[CheckedPhoto]:
-    """Check each photo alone, then against the others; in their order."""
-    checked = [_check_alone(photo, settings, analyser) for photo in photos]
+    """Check each photo alone, then against the others; in their order. Holds the pixels of one at a time."""
+    checked = [_check_alone(place, photo, settings, analyser) for place, photo in enumerate(photos)]
     return _check_duplicates(_check_identity(checked, settings), settings)
 
 
@@ -53,20 +64,22 @@ def is_mixed(checked: Sequence[CheckedPhoto]) -> bool:
     return bool(faces) and len(faces) - outliers <= _SAME_SET * len(faces)
 
 
-def _check_alone(photo: Photo, settings: DatasetSettings, analyser: FaceAnalyser) -> CheckedPhoto:
+def _check_alone(place: int, photo: Photo, settings: DatasetSettings, analyser: FaceAnalyser) -> CheckedPhoto:
     def finding(reason: Reason, message: str) -> Finding:
         return Finding(reason, settings.policy_of(reason), message)
 
     if photo.rgb is None:
-        return CheckedPhoto(photo, None, (finding(Reason.UNREADABLE, photo.error or "the file cannot be decoded"),))
+        unreadable = finding(Reason.UNREADABLE, photo.error or "the file cannot be decoded")
+        return CheckedPhoto(place, photo.name, photo.caption, None, 0, None, (unreadable,))
     found: list[Finding] = []
     height, width = photo.rgb.shape[:2]
+    known = partial(CheckedPhoto, place, photo.name, photo.caption, (width, height), perceptual_hash(photo.rgb))
     if min(height, width) < settings.min_short_side:
         text = f"{width}×{height}: the shorter side should have {settings.min_short_side} pixels"
         found.append(finding(Reason.LOW_RESOLUTION, text))
     faces = analyser.analyse(photo.rgb, attributes=False)
     if not faces:
-        return CheckedPhoto(photo, None, (*found, finding(Reason.NO_FACE, "no face was found")))
+        return known(None, (*found, finding(Reason.NO_FACE, "no face was found")))
     face = faces[0]
     if face.width < settings.min_face_pixels:
         text = f"the face is {face.width:.0f} pixels wide; it should have {settings.min_face_pixels:.0f}"
@@ -78,7 +91,7 @@ def _check_alone(photo: Photo, settings: DatasetSettings, analyser: FaceAnalyser
     if turn > settings.max_turn_degrees:
         text = f"the head is turned by {turn:.0f}°; at most {settings.max_turn_degrees:.0f}° is taken"
         found.append(finding(Reason.EXTREME_POSE, text))
-    return CheckedPhoto(photo, face, tuple(found), others=tuple(faces[1:]))
+    return known(face, tuple(found), others=tuple(faces[1:]))
 
 
 def _check_identity(checked: list[CheckedPhoto], settings: DatasetSettings) -> list[CheckedPhoto]:
@@ -130,11 +143,11 @@ def _check_duplicates(checked: list[CheckedPhoto], settings: DatasetSettings) ->
     seen: list[tuple[int, str]] = []
     result = []
     for photo in checked:
-        if photo.photo.rgb is not None and photo.accepted:
-            code = perceptual_hash(photo.photo.rgb)
-            twin = next((name for other, name in seen if hash_distance(code, other) <= settings.duplicate_bits), None)
+        if photo.accepted:
+            code, bits = photo.code, settings.duplicate_bits
+            twin = next((name for other, name in seen if hash_distance(code, other) <= bits), None)
             if twin is None:
-                seen.append((code, photo.photo.name))
+                seen.append((code, photo.name))
             else:
                 reason = Reason.DUPLICATE
                 text = f"nearly the same as {twin!r}"

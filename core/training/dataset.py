@@ -17,7 +17,7 @@ from core.training.buckets import Box, Cut, buckets_of, covers, plan_cut
 from core.training.captions import caption_of
 from core.training.checks import CheckedPhoto, check_photos, is_mixed
 from core.training.hashing import perceptual_hash
-from core.training.settings import Framing
+from core.training.settings import DatasetSettings, Framing
 from core.training.spec import CropReport, DatasetReport, Photo, PhotoReport, TrainingSpec
 from core.training.thumbnails import draw_thumbnail
 
@@ -77,7 +77,8 @@ def prepare_dataset(pictures: Sequence[Photo], spec: TrainingSpec, analyser: Fac
     """Check photos, hold some out, and cut the others to size.
 
     Args:
-        pictures: the photos, decoded; their order is the order of the report.
+        pictures: the photos; their order is the order of the report. Each is asked for twice, and its pixels are let
+            go before the next one, so that a sequence that decodes them when asked keeps memory small.
         spec: its settings, names and profile; its own ``photos`` are not read.
         analyser: the face networks; loaded from ``weights_dir`` when left out.
     """
@@ -86,19 +87,29 @@ def prepare_dataset(pictures: Sequence[Photo], spec: TrainingSpec, analyser: Fac
     checked = check_photos(pictures, settings, analyser)
     usable = [photo for photo in checked if photo.accepted]
     held_out = _hold_out(usable, settings.held_out)
-    cuts = {id(photo): _plan(photo, spec) for photo in usable}
-    samples = [sample for photo in usable if photo not in held_out for sample in _cut(photo, cuts[id(photo)], spec)]
+    samples: list[Sample] = []
+    described: list[PhotoReport] = []
+    digest = hashlib.sha256()
+    for photo in checked:
+        rgb = pictures[photo.place].rgb if photo.size is not None else None
+        cuts = _plan(photo, spec) if photo.accepted else []
+        if photo.accepted and rgb is not None:
+            digest.update(f"{rgb.shape}{photo.caption}\0".encode())
+            digest.update(np.ascontiguousarray(rgb).data)
+            if photo not in held_out:
+                samples += _cut(photo, rgb, cuts, spec)
+        described.append(_describe(photo, rgb, cuts, spec, held_out=photo in held_out))
     trained = [photo for photo in usable if photo not in held_out]
     references = held_out or usable
     embeddings = [photo.face.embedding for photo in references if photo.face is not None]
-    report = _report(checked, held_out, cuts, spec, len(samples))
-    whole = [photo.photo.rgb for photo in trained if photo.photo.rgb is not None]
+    problems, warnings = _judge(checked, held_out, settings)
+    report = DatasetReport(tuple(described), digest.hexdigest(), problems, warnings, len(samples))
     return Dataset(
         report=report,
         samples=tuple(samples),
         references=np.stack(embeddings) if embeddings else np.zeros((0, 256)),
         references_held_out=bool(held_out),
-        hashes=tuple(perceptual_hash(rgb) for rgb in (*whole, *(sample.pixels for sample in samples))),
+        hashes=(*(photo.code for photo in trained), *(perceptual_hash(sample.pixels) for sample in samples)),
     )
 
 
@@ -117,10 +128,8 @@ def _hold_out(usable: Sequence[CheckedPhoto], wanted: int) -> list[CheckedPhoto]
 
 def _plan(photo: CheckedPhoto, spec: TrainingSpec) -> list[tuple[int, Cut]]:
     """Return the cuts at each resolution, by its side."""
-    assert photo.photo.rgb is not None and photo.face is not None
-    height, width = photo.photo.rgb.shape[:2]
     face = _face_box(photo)
-    assert face is not None
+    assert face is not None and photo.size is not None
     sizes = load_profile(spec.profile).sizes
     wanted = spec.settings.dataset.framings
     framings = [framing for framing in (Framing.WHOLE, Framing.HALF_BODY, Framing.HEAD) if framing in wanted]
@@ -128,7 +137,7 @@ def _plan(photo: CheckedPhoto, spec: TrainingSpec) -> list[tuple[int, Cut]]:
     for resolution in spec.settings.hyperparameters.resolutions:
         kept: list[Cut] = []
         for framing in framings:
-            cut = plan_cut(framing, face, (width, height), buckets_of(sizes, resolution.side))
+            cut = plan_cut(framing, face, photo.size, buckets_of(sizes, resolution.side))
             small = cut.enlargement > _MAX_ENLARGEMENT and bool(kept)
             if not small and all(covers(cut, other) < _SAME_CUT for other in kept):
                 kept.append(cut)
@@ -136,14 +145,15 @@ def _plan(photo: CheckedPhoto, spec: TrainingSpec) -> list[tuple[int, Cut]]:
     return planned
 
 
-def _cut(photo: CheckedPhoto, cuts: Sequence[tuple[int, Cut]], spec: TrainingSpec) -> list[Sample]:
-    assert photo.photo.rgb is not None
+def _cut(
+    photo: CheckedPhoto, rgb: npt.NDArray[np.uint8], cuts: Sequence[tuple[int, Cut]], spec: TrainingSpec
+) -> list[Sample]:
     face = _face_box(photo)
     assert face is not None
     return [
         Sample(
-            pixels=cut.take(photo.photo.rgb),
-            caption=caption_of(spec, photo.photo.caption, cut.framing),
+            pixels=cut.take(rgb),
+            caption=caption_of(spec, photo.caption, cut.framing),
             face=cut.shares(face),
             side=side,
         )
@@ -158,23 +168,10 @@ def _face_box(photo: CheckedPhoto) -> Box | None:
     return x, y, x + width, y + height
 
 
-def _report(
-    checked: Sequence[CheckedPhoto],
-    held_out: Sequence[CheckedPhoto],
-    cuts: dict[int, list[tuple[int, Cut]]],
-    spec: TrainingSpec,
-    samples: int,
-) -> DatasetReport:
-    settings = spec.settings.dataset
-    largest = max(resolution.side for resolution in spec.settings.hyperparameters.resolutions)
-    photos = []
-    digest = hashlib.sha256()
-    for item in checked:
-        shown = [cut for side, cut in cuts.get(id(item), []) if side == largest and item not in held_out]
-        photos.append(_describe(item, shown, spec, held_out=item in held_out))
-        if item.accepted and item.photo.rgb is not None:
-            digest.update(f"{item.photo.rgb.shape}{item.photo.caption}\0".encode())
-            digest.update(np.ascontiguousarray(item.photo.rgb).tobytes())
+def _judge(
+    checked: Sequence[CheckedPhoto], held_out: Sequence[CheckedPhoto], settings: DatasetSettings
+) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """Return why the set can't be trained on, and what else a person should know of it."""
     accepted = sum(item.accepted for item in checked)
     problems, warnings = [], []
     if len(checked) > settings.max_photos:
@@ -187,23 +184,32 @@ def _report(
         warnings.append("too few photos to keep three out: identity is scored against photos that are trained on")
     if not problems and accepted < 10:
         warnings.append(f"{accepted} usable photos; 10 to 20 are advised")
-    return DatasetReport(tuple(photos), digest.hexdigest(), tuple(problems), tuple(warnings), samples)
+    return tuple(problems), tuple(warnings)
 
 
-def _describe(item: CheckedPhoto, cuts: Sequence[Cut], spec: TrainingSpec, *, held_out: bool) -> PhotoReport:
-    rgb, face, box = item.photo.rgb, item.face, _face_box(item)
+def _describe(
+    item: CheckedPhoto,
+    rgb: npt.NDArray[np.uint8] | None,
+    cuts: Sequence[tuple[int, Cut]],
+    spec: TrainingSpec,
+    *,
+    held_out: bool,
+) -> PhotoReport:
+    face, box = item.face, _face_box(item)
+    largest = max(resolution.side for resolution in spec.settings.hyperparameters.resolutions)
+    shown = [cut for side, cut in cuts if side == largest and not held_out]
     return PhotoReport(
-        name=item.photo.name,
+        name=item.name,
         accepted=item.accepted,
         held_out=held_out,
         findings=item.findings,
-        caption=caption_of(spec, item.photo.caption, Framing.WHOLE) if item.accepted and not held_out else "",
-        width=0 if rgb is None else rgb.shape[1],
-        height=0 if rgb is None else rgb.shape[0],
+        caption=caption_of(spec, item.caption, Framing.WHOLE) if item.accepted and not held_out else "",
+        width=0 if item.size is None else item.size[0],
+        height=0 if item.size is None else item.size[1],
         face_box=box,
         sharpness=None if face is None else face.sharpness,
         turn_degrees=None if face is None else face.placement.turn_degrees,
         identity=item.identity,
-        crops=tuple(CropReport(cut.framing, cut.box, cut.size.width, cut.size.height) for cut in cuts),
-        thumbnail=b"" if rgb is None else draw_thumbnail(rgb, box, [cut.box for cut in cuts]),
+        crops=tuple(CropReport(cut.framing, cut.box, cut.size.width, cut.size.height) for cut in shown),
+        thumbnail=b"" if rgb is None else draw_thumbnail(rgb, box, [cut.box for cut in shown]),
     )

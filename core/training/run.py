@@ -11,7 +11,6 @@ import torch
 
 from core.faces import FaceAnalyser
 from core.runtime.cancellation import CancelToken
-from core.runtime.images import decode_image
 from core.training.base import BaseSource, load_decoder, load_trainable, release
 from core.training.cache import Encoded, EncodingCache
 from core.training.checkpoints import restore_checkpoint, save_checkpoint
@@ -21,13 +20,13 @@ from core.training.export import make_manifest
 from core.training.files import check_free_space
 from core.training.loop import Example, Optimisation, StepOutcome
 from core.training.memory import FallbackLadder
+from core.training.photos import PhotoFiles
 from core.training.priors import PriorPictures
 from core.training.selection import Selection
 from core.training.spec import (
     CheckpointSaved,
     DatasetInspected,
     FellBack,
-    Photo,
     Progress,
     Report,
     RunState,
@@ -36,7 +35,7 @@ from core.training.spec import (
     TrainingResult,
     TrainingSpec,
 )
-from likeness.errors import DatasetUnusable, ImageError, LikenessError
+from likeness.errors import DatasetUnusable, LikenessError
 
 _SMOOTHING = 0.05
 _BYTES_PER_WEIGHT = 4 * 3
@@ -66,7 +65,7 @@ def run_training(spec: TrainingSpec, workdir: Path, report: Report, token: Cance
     torch.set_num_threads(spec.threads)
     report(StateChanged(RunState.VALIDATING))
     analyser = FaceAnalyser(Path(spec.weights_dir) / "faces", spec.threads)
-    dataset = prepare_dataset(read_photos(spec, workdir), spec, analyser)
+    dataset = prepare_dataset(PhotoFiles(spec.photos, workdir, token), spec, analyser)
     report(DatasetInspected(dataset.report))
     if not dataset.report.usable:
         raise DatasetUnusable("; ".join(dataset.report.problems), field="photos")
@@ -92,18 +91,6 @@ def run_training(spec: TrainingSpec, workdir: Path, report: Report, token: Cance
     losses = training.finish()
     report(StateChanged(RunState.PUBLISHING))
     return selection.result(losses.first, losses.last, losses.seconds)
-
-
-def read_photos(spec: TrainingSpec, workdir: Path) -> list[Photo]:
-    """Decode the run's photos; one that cannot be decoded is in the list with the reason."""
-    photos = []
-    for place, entry in enumerate(spec.photos):
-        try:
-            rgb = decode_image((workdir / entry.file).read_bytes(), field=f"photos[{place}]")
-            photos.append(Photo(entry.name, rgb, entry.caption))
-        except ImageError as error:
-            photos.append(Photo(entry.name, None, entry.caption, error.message))
-    return photos
 
 
 def make_examples(dataset: Dataset, encoded: Encoded) -> list[Example]:

@@ -16,9 +16,10 @@ from likeness.cli.options import (
     EDITOR_VARIABLE,
     FACESWAP_VARIABLE,
     GENERATOR_VARIABLE,
+    TRAINER_VARIABLE,
     add_common,
 )
-from likeness.cli.training import TRAINER_VARIABLE, add_training_commands
+from likeness.cli.training import add_training_commands
 from likeness.cli.ways import add_ways
 
 EPILOG = f"""environment:

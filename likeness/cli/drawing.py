@@ -9,6 +9,7 @@ from typing import Any, Protocol, TypeVar
 
 from likeness.cli import output
 from likeness.cli.loras import add_lora_options
+from likeness.cli.options import add_tenant
 from likeness.cli.previews import PreviewFolder
 from likeness.cli.progress import ProgressLine
 from likeness.cli.writing import check_folder, show
@@ -57,6 +58,7 @@ def add_drawing_options(parser: argparse.ArgumentParser, *, what: str, size: str
     parser.add_argument("--steps", type=int, help="denoising steps, 1–100")
     parser.add_argument("--guidance", type=float, dest="true_cfg_scale", help="classifier-free guidance, 1–20")
     add_lora_options(parser)
+    add_tenant(parser)
     parser.add_argument(
         "--priority", type=Priority, choices=list(Priority), default=Priority.NORMAL,
         help="high goes before your other work, low after everybody's (%(default)s)",

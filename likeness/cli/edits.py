@@ -9,7 +9,7 @@ from pathlib import Path
 from likeness.channel import DEFAULT_EDITOR_ADDRESS
 from likeness.cli import output
 from likeness.cli.drawing import add_drawing_options, draw
-from likeness.cli.options import EDITOR_VARIABLE, add_output, add_server
+from likeness.cli.options import EDITOR_VARIABLE, add_output, add_server, tenant_options
 from likeness.client import AsyncClient
 from likeness.edits import Editing
 
@@ -33,7 +33,7 @@ def add_scene(parser: argparse.ArgumentParser) -> None:
 
 async def edit(options: argparse.Namespace) -> None:
     """Edit, or put persons into a scene, and write what came of it. Raises LikenessError and OSError."""
-    async with AsyncClient(editor_address=options.server) as client:
+    async with AsyncClient(editor_address=options.server, default_options=tenant_options(options)) as client:
         call = partial(
             client.edit,
             options.images,

@@ -8,7 +8,7 @@ from functools import partial
 from likeness.channel import DEFAULT_GENERATOR_ADDRESS
 from likeness.cli import output
 from likeness.cli.drawing import add_drawing_options, draw
-from likeness.cli.options import GENERATOR_VARIABLE, add_output, add_server
+from likeness.cli.options import GENERATOR_VARIABLE, add_output, add_server, tenant_options
 from likeness.client import AsyncClient
 
 
@@ -23,6 +23,6 @@ def add_generate(parser: argparse.ArgumentParser) -> None:
 
 async def generate(options: argparse.Namespace) -> None:
     """Run ``generate``. Raises LikenessError and OSError."""
-    async with AsyncClient(generator_address=options.server) as client:
+    async with AsyncClient(generator_address=options.server, default_options=tenant_options(options)) as client:
         call = partial(client.generate, options.prompt, aspect_ratio=options.aspect_ratio)
         await draw(options, call, output.describe_generation)

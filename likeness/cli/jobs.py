@@ -3,18 +3,15 @@
 from __future__ import annotations
 
 import argparse
-import os
 import sys
 from collections.abc import Iterable, Sequence
 
-from likeness.calls import CallOptions
 from likeness.channel import DEFAULT_TRAINER_ADDRESS
+from likeness.cli.options import TRAINER_VARIABLE, add_server, add_tenant, tenant_options
 from likeness.cli.training_output import describe_deletion, describe_event, describe_job, describe_line
-from likeness.metadata import DEFAULT_TENANT, CallMetadata
 from likeness.trainer_client import AsyncTrainerClient
 from likeness.training import TrainingJob, document
 
-TRAINER_VARIABLE = "LIKENESS_TRAINER_ADDRESS"
 _RECONNECT_SECONDS = 120.0
 
 
@@ -40,17 +37,13 @@ def add_job_commands(parser: argparse.ArgumentParser) -> Iterable[argparse.Argum
 
 def add_trainer(parser: argparse.ArgumentParser) -> None:
     """Add the options that say where the trainer is, and whose jobs are meant."""
-    parser.add_argument(
-        "--server", metavar="HOST:PORT", default=os.environ.get(TRAINER_VARIABLE, DEFAULT_TRAINER_ADDRESS),
-        help="where the trainer is (%(default)s)",
-    )  # fmt: skip
-    parser.add_argument("--tenant", default=DEFAULT_TENANT, help="whose jobs they are (%(default)s)")
+    add_server(parser, TRAINER_VARIABLE, DEFAULT_TRAINER_ADDRESS, "trainer")
+    add_tenant(parser)
 
 
 def open_trainer(options: argparse.Namespace) -> AsyncTrainerClient:
     """Return the client that a command's options ask for. Raises InvalidRequest for a bad tenant."""
-    call = CallOptions(CallMetadata.new(tenant_id=options.tenant), options.timeout)
-    return AsyncTrainerClient(options.server, default_options=call)
+    return AsyncTrainerClient(options.server, default_options=tenant_options(options))
 
 
 async def run_jobs_command(options: argparse.Namespace) -> tuple[dict[str, object], str]:

@@ -7,7 +7,7 @@ import re
 from collections.abc import Iterable, Sequence
 
 from likeness.calls import CallOptions
-from likeness.cli.options import add_server
+from likeness.cli.options import add_server, add_tenant, tenant_options
 from likeness.client import AsyncClient
 from likeness.errors import InvalidRequest
 from likeness.loras import Lora
@@ -59,6 +59,7 @@ def add_lora_commands(
     which.add_argument("--all", action="store_true", help="remove every version")
     for command in commands.choices.values():
         add_server(command, server_variable, default_server, "generator")
+        add_tenant(command)
     return commands.choices.values()
 
 
@@ -67,7 +68,7 @@ async def run_lora_command(options: argparse.Namespace) -> tuple[dict[str, objec
 
     Raises LikenessError, and OSError when a file cannot be read.
     """
-    call = CallOptions(timeout_seconds=options.timeout)
+    call = tenant_options(options)
     async with AsyncClient(generator_address=options.server) as client:
         match options.lora_command:
             case "register":
@@ -102,7 +103,8 @@ async def _all_loras(client: AsyncClient, call: CallOptions) -> Sequence[Lora]:
 def describe_lora(lora: Lora) -> str:
     """Return a LoRA as a line."""
     trigger = f", trigger word {lora.trigger_word!r}" if lora.trigger_word else ""
+    shared = ", everybody's" if lora.shared else ""
     return (
         f"{lora.lora_id}:{lora.version}  rank {lora.rank}, {lora.modules} modules, {lora.format}, "
-        f"{lora.size_bytes / 2**20:.1f} MiB, for {lora.base_model}{trigger}"
+        f"{lora.size_bytes / 2**20:.1f} MiB, for {lora.base_model}{trigger}{shared}"
     )

@@ -7,11 +7,14 @@ import math
 import os
 from pathlib import Path
 
+from likeness.calls import CallOptions
+from likeness.metadata import DEFAULT_TENANT, CallMetadata
 from likeness.results import FaceOrder, ImageFormat
 
 GENERATOR_VARIABLE = "LIKENESS_GENERATOR_ADDRESS"
 FACESWAP_VARIABLE = "LIKENESS_FACESWAP_ADDRESS"
 EDITOR_VARIABLE = "LIKENESS_EDITOR_ADDRESS"
+TRAINER_VARIABLE = "LIKENESS_TRAINER_ADDRESS"
 
 
 def add_output(parser: argparse.ArgumentParser, default: str, text: str) -> None:
@@ -54,6 +57,16 @@ def add_server(parser: argparse.ArgumentParser, variable: str, default: str, wha
         "--server", metavar="HOST:PORT", default=os.environ.get(variable, default),
         help=f"where the {what} is (%(default)s)",
     )  # fmt: skip
+
+
+def add_tenant(parser: argparse.ArgumentParser) -> None:
+    """Add whose work it is."""
+    parser.add_argument("--tenant", default=DEFAULT_TENANT, help="whose LoRAs and jobs they are (%(default)s)")
+
+
+def tenant_options(options: argparse.Namespace) -> CallOptions:
+    """Return what goes along with the calls of a command that has a tenant. Raises InvalidRequest for a bad one."""
+    return CallOptions(CallMetadata.new(tenant_id=options.tenant), options.timeout)
 
 
 def add_common(parser: argparse.ArgumentParser) -> None:

@@ -9,14 +9,12 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from likeness.cli.jobs import TRAINER_VARIABLE, add_trainer, open_trainer, watch_job
+from likeness.cli.jobs import add_trainer, open_trainer, watch_job
 from likeness.cli.photos import photo_files
 from likeness.cli.training_output import describe_forecast, describe_job
 from likeness.errors import InvalidRequest
 from likeness.trainer_client import TrainingPlan
 from likeness.training import TrainingSettings, document
-
-__all__ = ["TRAINER_VARIABLE", "add_training_commands", "run_training_command"]
 
 _MAX_CAPTION_BYTES = 4000
 

@@ -21,11 +21,11 @@ from likeness.cli.options import (
     EDITOR_VARIABLE,
     FACESWAP_VARIABLE,
     GENERATOR_VARIABLE,
+    TRAINER_VARIABLE,
     add_common,
 )
 from likeness.cli.photos import photo_files
 from likeness.cli.progress import CountLine
-from likeness.cli.training import TRAINER_VARIABLE
 from likeness.cli.ways_output import describe_ways
 from likeness.cli.writing import check_place, show
 from likeness.client import AsyncClient

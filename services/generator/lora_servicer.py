@@ -12,6 +12,7 @@ import grpc.aio
 
 from core.qwen.loras.library import LoraLibrary
 from core.qwen.loras.registry import LoraRecord
+from core.runtime.calls import current_metadata
 from likeness.errors import InvalidRequest
 from likeness.generator.v1 import lora_service_pb2 as pb2
 from likeness.generator.v1 import lora_service_pb2_grpc
@@ -35,15 +36,18 @@ class LoraServicer(lora_service_pb2_grpc.LoraServiceServicer):
 
     async def RegisterLora(self, request: pb2.RegisterLoraRequest, context: Context) -> pb2.RegisterLoraResponse:
         """Check a file and keep it; the errors are those of `LoraLibrary.register`."""
+        tenant_id = current_metadata().tenant_id
         if request.WhichOneof("source") == "artifact_uri":
             record = await self._register(
                 lambda: self._library.register_artifact(
-                    request.lora_id, request.artifact_uri, trigger_word=request.trigger_word
+                    request.lora_id, request.artifact_uri, trigger_word=request.trigger_word, tenant_id=tenant_id
                 )
             )
         else:
             record = await self._register(
-                lambda: self._library.register(request.lora_id, request.data, trigger_word=request.trigger_word)
+                lambda: self._library.register(
+                    request.lora_id, request.data, trigger_word=request.trigger_word, tenant_id=tenant_id
+                )
             )
         return pb2.RegisterLoraResponse(lora=_lora(record))
 
@@ -58,7 +62,7 @@ class LoraServicer(lora_service_pb2_grpc.LoraServiceServicer):
         first = await anext(aiter(requests), None)
         if first is None or first.WhichOneof("part") != "start":
             raise InvalidRequest("the first part must be start: it names the LoRA", field="start")
-        start = first.start
+        start, tenant_id = first.start, current_metadata().tenant_id
         digest, size = hashlib.sha256(), 0
         with tempfile.SpooledTemporaryFile(max_size=_SPOOLED_BYTES) as file:
             async for request in requests:
@@ -77,26 +81,41 @@ class LoraServicer(lora_service_pb2_grpc.LoraServiceServicer):
             def register() -> LoraRecord:
                 file.seek(0)
                 return self._library.register(
-                    start.lora_id, file.read(), trigger_word=start.trigger_word, field="chunk"
+                    start.lora_id,
+                    file.read(),
+                    trigger_word=start.trigger_word,
+                    tenant_id=tenant_id,
+                    field="chunk",
                 )
 
             return pb2.UploadLoraResponse(lora=_lora(await self._register(register)))
 
     async def ListLoras(self, request: pb2.ListLorasRequest, context: Context) -> pb2.ListLorasResponse:
-        """List a page of the newest versions."""
+        """List a page of the newest versions: the tenant's own and the shared ones."""
         records, token = await asyncio.to_thread(
-            self._library.list, page_size=request.page_size or DEFAULT_PAGE_SIZE, after=request.page_token
+            self._library.list,
+            page_size=request.page_size or DEFAULT_PAGE_SIZE,
+            after=request.page_token,
+            tenant_id=current_metadata().tenant_id,
         )
         return pb2.ListLorasResponse(loras=map(_lora, records), next_page_token=token)
 
     async def GetLora(self, request: pb2.GetLoraRequest, context: Context) -> pb2.GetLoraResponse:
         """Describe a version. Raises LoraNotFound."""
-        record = await asyncio.to_thread(self._library.get, request.lora_id, request.version)
+        record = await asyncio.to_thread(
+            self._library.get, request.lora_id, request.version, tenant_id=current_metadata().tenant_id
+        )
         return pb2.GetLoraResponse(lora=_lora(record))
 
     async def DeleteLora(self, request: pb2.DeleteLoraRequest, context: Context) -> pb2.DeleteLoraResponse:
-        """Remove a version, or all. Raises LoraNotFound."""
-        versions = await asyncio.to_thread(self._library.delete, request.lora_id, request.version)
+        """Remove a version of the tenant's own, or all, or every trace. Raises LoraNotFound."""
+        versions = await asyncio.to_thread(
+            self._library.delete,
+            request.lora_id,
+            request.version,
+            forget=request.forget,
+            tenant_id=current_metadata().tenant_id,
+        )
         return pb2.DeleteLoraResponse(versions=versions)
 
     async def _register(self, register: Callable[[], T]) -> T:
@@ -115,6 +134,7 @@ def _lora(record: LoraRecord) -> pb2.Lora:
         format=record.format,
         base_model=record.base_model,
         modules=record.modules,
+        shared=record.shared,
     )
     message.create_time.FromJsonString(record.create_time.replace("+00:00", "Z"))
     return message

@@ -102,7 +102,8 @@ class GeneratorServicer(generator_service_pb2_grpc.GeneratorServiceServicer):
         if not request.loras:
             return ()
         self._engine.worker.check_room()
-        return await asyncio.to_thread(self._engine.loras.find, messages.lora_choices(request))
+        choices, tenant_id = messages.lora_choices(request), current_metadata().tenant_id
+        return await asyncio.to_thread(self._engine.loras.find, choices, tenant_id=tenant_id)
 
     def _admit(self, request: pb2.GenerateRequest, loras: tuple[RequestedLora, ...]) -> GenerationRequest:
         return self._engine.admit(

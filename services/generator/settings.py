@@ -6,8 +6,9 @@ from typing import ClassVar
 
 from pydantic import Field
 
-from core.qwen.profile import Profile, ProfileError
+from core.qwen.profile import Profile
 from core.qwen.settings import ModelSettings
+from core.runtime.profiles import ProfileError
 
 
 class GeneratorSettings(ModelSettings):

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
 import zipfile
 import zlib
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import PurePosixPath
 
@@ -31,48 +33,71 @@ class ArchivedPhoto:
     """What the text file beside it says; empty without one."""
 
 
-def read_archive(data: bytes) -> list[ArchivedPhoto]:
-    """Return the photos of a zip file, in the order of their names.
+class PhotoArchive:
+    """The photos of a zip file, in the order of their names. Folders, hidden files and other kinds are passed over.
 
-    Folders, hidden files and files of other kinds are passed over.
-
-    Raises:
-        InvalidRequest: it is no zip file, is damaged or encrypted, names a file outside itself, has too many files,
-            or a caption that is no text.
-        PayloadTooLarge: a photo, or all together, would be too large.
+    All is checked that the archive's directory tells; photos are unpacked one at a time.
     """
+
+    def __init__(self, data: bytes) -> None:
+        """Read the directory of a zip file.
+
+        Raises:
+            InvalidRequest: it is no zip file, is damaged or encrypted, names a file outside itself, or has too many
+                files.
+            PayloadTooLarge: a photo, or all together, would be too large.
+        """
+        self._data = data
+        self._pictures: dict[str, zipfile.ZipInfo] = {}
+        self._captions: dict[str, zipfile.ZipInfo] = {}
+        with _open(data) as archive:
+            self._list(archive.infolist())
+
+    def __len__(self) -> int:
+        """How many photos there are."""
+        return len(self._pictures)
+
+    def __iter__(self) -> Iterator[ArchivedPhoto]:
+        """Unpack the photos, one after the other.
+
+        Raises:
+            InvalidRequest: one is damaged, or its caption is no text.
+            PayloadTooLarge: one is larger than the directory says.
+        """
+        with _open(self._data) as archive:
+            for name in sorted(self._pictures):
+                beside = self._captions.get(str(PurePosixPath(name).with_suffix("")))
+                caption = "" if beside is None else _caption(archive, beside)
+                yield ArchivedPhoto(name[:200], _bounded(archive, self._pictures[name], MAX_PHOTO_BYTES), caption)
+
+    def _list(self, entries: list[zipfile.ZipInfo]) -> None:
+        if len(entries) > _MAX_ENTRIES:
+            raise InvalidRequest(f"archive: it has more than {_MAX_ENTRIES} files", field=_FIELD)
+        for entry in entries:
+            path = _checked(entry)
+            if entry.is_dir() or any(part.startswith((".", "__MACOSX")) for part in path.parts):
+                continue
+            suffix = path.suffix.lower()
+            if suffix in _SUFFIXES:
+                self._pictures[str(path)] = entry
+            elif suffix == ".txt":
+                self._captions[str(path.with_suffix(""))] = entry
+        count, sizes = len(self._pictures), [entry.file_size for entry in self._pictures.values()]
+        if count > MAX_PHOTOS:
+            raise InvalidRequest(f"archive: it has {count} photos; at most {MAX_PHOTOS} are taken", field=_FIELD)
+        if max(sizes, default=0) > MAX_PHOTO_BYTES:
+            raise PayloadTooLarge(f"archive: a photo has more than {MAX_PHOTO_BYTES:,} bytes", field=_FIELD)
+        if sum(sizes) > _MAX_TOTAL_BYTES:
+            raise PayloadTooLarge(f"archive: its photos have more than {_MAX_TOTAL_BYTES:,} bytes", field=_FIELD)
+
+
+@contextlib.contextmanager
+def _open(data: bytes) -> Iterator[zipfile.ZipFile]:
     try:
         with zipfile.ZipFile(io.BytesIO(data)) as archive:
-            return _read(archive)
+            yield archive
     except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, UnicodeDecodeError, OSError) as error:
         raise InvalidRequest("archive: not a zip file that can be read; pack it again", field=_FIELD) from error
-
-
-def _read(archive: zipfile.ZipFile) -> list[ArchivedPhoto]:
-    entries = archive.infolist()
-    if len(entries) > _MAX_ENTRIES:
-        raise InvalidRequest(f"archive: it has more than {_MAX_ENTRIES} files", field=_FIELD)
-    pictures: dict[str, zipfile.ZipInfo] = {}
-    captions: dict[str, zipfile.ZipInfo] = {}
-    for entry in entries:
-        path = _checked(entry)
-        if entry.is_dir() or any(part.startswith((".", "__MACOSX")) for part in path.parts):
-            continue
-        suffix = path.suffix.lower()
-        if suffix in _SUFFIXES:
-            pictures[str(path)] = entry
-        elif suffix == ".txt":
-            captions[str(path.with_suffix(""))] = entry
-    if len(pictures) > MAX_PHOTOS:
-        raise InvalidRequest(f"archive: it has {len(pictures)} photos; at most {MAX_PHOTOS} are taken", field=_FIELD)
-    if sum(entry.file_size for entry in pictures.values()) > _MAX_TOTAL_BYTES:
-        raise PayloadTooLarge(f"archive: its photos have more than {_MAX_TOTAL_BYTES:,} bytes", field=_FIELD)
-    photos = []
-    for name in sorted(pictures):
-        beside = captions.get(str(PurePosixPath(name).with_suffix("")))
-        caption = "" if beside is None else _caption(archive, beside)
-        photos.append(ArchivedPhoto(name[:200], _bounded(archive, pictures[name], MAX_PHOTO_BYTES), caption))
-    return photos
 
 
 def _checked(entry: zipfile.ZipInfo) -> PurePosixPath:

@@ -2,21 +2,31 @@
 
 from __future__ import annotations
 
+import contextlib
+import fcntl
+import re
 import shutil
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from datetime import UTC, datetime
 from pathlib import Path
 
 from core.runtime.artifacts import ArtifactStore
+from likeness.errors import Conflict
+from services.trainer.database import Database
 from services.trainer.job_store import JobStore
-from services.trainer.photos import job_prefix
+from services.trainer.photos import JOBS_PREFIX, job_prefix
+from services.trainer.plan import LOCK_FILE
 from services.trainer.records import JobRecord
+
+_UID = re.compile(r"[0-9a-f]{32}")
 
 
 class JobRemover:
     """Removes ended jobs. All methods block, and may be repeated after a failure."""
 
-    def __init__(self, jobs: JobStore, artifacts: ArtifactStore, work_dir: Path) -> None:
+    def __init__(self, database: Database, jobs: JobStore, artifacts: ArtifactStore, work_dir: Path) -> None:
         """Remove from the database, the artifact store and the runs' folders."""
+        self._database = database
         self._jobs = jobs
         self._artifacts = artifacts
         self._work_dir = work_dir
@@ -27,20 +37,55 @@ class JobRemover:
         Its LoRA stays in the registry.
 
         Raises:
-            Conflict: it has not ended.
+            Conflict: it has not ended, or its run has not let go of its folder yet.
         """
         if not record.ended:
             # The row's own check decides; this one only saves the files of a job that runs.
             self._jobs.delete(record)
             return
-        for uri in self._artifacts.list(job_prefix(record.uid)):
-            self._artifacts.delete(uri)
-        folder = self._work_dir / record.uid
-        if folder.exists():
-            shutil.rmtree(folder)
+        self._remove_files(record.uid)
         self._jobs.delete(record)
+        self._database.scrub()
+
+    def remove_orphans(self, before: float) -> int:
+        """Remove what belongs to no job and was last changed before a moment, seconds of the epoch.
+
+        A process that is killed while it takes in photos, or while it removes a job, leaves such files. Returns how
+        many jobs' were removed.
+        """
+        moment = datetime.fromtimestamp(before, UTC)
+        keys = self._artifacts.list_records(JOBS_PREFIX, modified_before=moment)
+        uids = {parts[2] for key in keys if len(parts := key.split("/")) > 3 and _UID.fullmatch(parts[2])}
+        folders = self._work_dir.glob("*") if self._work_dir.is_dir() else ()
+        uids |= {path.name for path in folders if _UID.fullmatch(path.name) and path.stat().st_mtime < before}
+        removed = 0
+        for uid in uids - self._jobs.known(uids):
+            with contextlib.suppress(Conflict):
+                self._remove_files(uid)
+                removed += 1
+        return removed
 
     def remove_uploads(self, uris: Iterable[str]) -> None:
-        """Remove photos that no job has taken."""
+        """Remove photos that were uploaded."""
         for uri in uris:
             self._artifacts.delete(uri)
+
+    def _remove_files(self, uid: str) -> None:
+        with self._own_folder(self._work_dir / uid) as folder:
+            for key in self._artifacts.list_records(job_prefix(uid)):
+                self._artifacts.delete_record(key)
+            if folder.exists():
+                shutil.rmtree(folder)
+
+    @contextlib.contextmanager
+    def _own_folder(self, folder: Path) -> Iterator[Path]:
+        """Hold a run's folder, as runs do: one that is about to end would write into it after it was removed."""
+        if not folder.exists():
+            yield folder
+            return
+        with (folder / LOCK_FILE).open("w") as file:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                raise Conflict("job_id: its run has not ended yet; try again shortly", field="job_id") from None
+            yield folder

@@ -75,6 +75,17 @@ TENANTS = sa.Table(
     sa.Column("tenant_id", sa.String(64), primary_key=True),
     sa.Column("served_at", sa.Float, nullable=False, comment="when one of its jobs was last begun"),
 )
+FORGETTING = sa.Table(
+    "forgetting",
+    _metadata,
+    sa.Column("tenant_id", sa.String(64), primary_key=True),
+    sa.Column("character_id", sa.String(64), primary_key=True),
+    sa.Column("begun_at", sa.Float, nullable=False),
+    sa.Column("done", sa.Boolean, nullable=False, comment="kept until whoever asked for it has seen it"),
+    sa.Column("job_ids", sa.Text, nullable=False, comment="JSON"),
+    sa.Column("lora_versions", sa.Text, nullable=False, comment="JSON"),
+    sa.Column("error", sa.String(500), nullable=False),
+)
 SUPERVISION = sa.Table(
     "supervision",
     _metadata,
@@ -147,6 +158,13 @@ class Database:
         with self._writer.begin() as connection:
             yield connection
 
+    def scrub(self) -> None:
+        """Let nothing stay in SQLite's files of what was deleted; PostgreSQL sees to that itself, by its vacuum."""
+        if self.engine.dialect.name == "sqlite":
+            # Deleted rows are overwritten with zeros (`secure_delete`), and here their copies in the log go.
+            with contextlib.closing(self.engine.raw_connection()) as connection:
+                connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+
     def close(self) -> None:
         """Close all connections."""
         self.engine.dispose()
@@ -155,7 +173,7 @@ class Database:
 def _prepare_sqlite(connection: sqlite3.Connection, _: Any) -> None:
     # Transactions are begun by `_begin_sqlite`: the module's own begin late, and then fail where others write.
     connection.isolation_level = None
-    for pragma in ("journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON"):
+    for pragma in ("journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON", "secure_delete=ON"):
         connection.execute(f"PRAGMA {pragma}")
 
 

@@ -18,12 +18,16 @@ from services.trainer.cleanup import JobRemover
 from services.trainer.database import Database
 from services.trainer.delivery_store import DeliveryStore
 from services.trainer.dry_run import FaceInspection, Inspect
+from services.trainer.forget_store import ForgetStore
+from services.trainer.forgetting import Forgetter
 from services.trainer.job_store import JobStore
 from services.trainer.kubernetes_api import Credentials, JobsApi
 from services.trainer.kubernetes_launcher import KubernetesLauncher, read_template
 from services.trainer.launcher import Launcher
+from services.trainer.lora_removal import LoraRemoval
 from services.trainer.photos import PhotoIntake
 from services.trainer.process_launcher import ProcessLauncher
+from services.trainer.retention import Retention
 from services.trainer.settings import TrainerSettings
 from services.trainer.supervisor import RunSupervisor
 from services.trainer.webhook_sender import WebhookSender
@@ -42,6 +46,8 @@ class TrainerEngine:
     intake: PhotoIntake
     artifacts: ArtifactStore
     remover: JobRemover
+    deletions: ForgetStore
+    loras: LoraRemoval
     inspect: Inspect
     webhooks: SafeFetcher
     """Calls webhooks, under the operator's rules."""
@@ -69,7 +75,9 @@ class TrainerEngine:
         rules = settings.change_rules()
         artifacts = ArtifactStore(settings.artifacts_url)
         jobs = JobStore(database, rules, capacity=settings.queue_capacity)
-        remover = JobRemover(jobs, artifacts, settings.work_dir)
+        remover = JobRemover(database, jobs, artifacts, settings.work_dir)
+        attempts = AttemptStore(database, rules, settings.lease_rules())
+        deletions, loras = ForgetStore(database), LoraRemoval(settings.generator_address)
         started_by = launcher or make_launcher(settings)
         webhooks, photos = SafeFetcher(settings.webhook_policy()), SafeFetcher(settings.photo_policy())
         return cls(
@@ -78,12 +86,18 @@ class TrainerEngine:
             intake=PhotoIntake(artifacts, photos, fetch_timeout_seconds=settings.fetch_timeout_seconds),
             artifacts=artifacts,
             remover=remover,
+            deletions=deletions,
+            loras=loras,
             inspect=inspect or FaceInspection(settings.weights_dir / "faces", settings.threads),
             webhooks=webhooks,
             photos=photos,
             database=database,
             supervisor=RunSupervisor(
-                AttemptStore(database, rules, settings.lease_rules()), jobs, started_by, remover, settings
+                attempts,
+                started_by,
+                Forgetter(deletions, jobs, attempts, started_by, remover, loras),
+                Retention(jobs, deletions, remover, loras, settings),
+                settings,
             ),
             sender=WebhookSender(DeliveryStore(database), webhooks, secret=settings.webhook_secret),
             launcher=started_by,

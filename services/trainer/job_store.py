@@ -5,7 +5,7 @@ from __future__ import annotations
 import statistics
 import time
 import uuid
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 import sqlalchemy as sa
@@ -15,10 +15,12 @@ from likeness.errors import Conflict, InvalidRequest, QueueFull, TrainingJobNotF
 from likeness.trainer.v1 import trainer_service_pb2 as pb2
 from services.trainer.changes import ChangeRules, apply_change
 from services.trainer.database import DATASETS, EVENTS, JOBS, UPLOADS, Database
+from services.trainer.forget_store import check_not_forgotten
 from services.trainer.records import JobRecord, State, StoredPhoto, lock, photos_json, record_of
 
 Clock = Callable[[], float]
 _RETRY_SECONDS = 60.0
+_KEYS_A_QUERY = 500
 
 
 @dataclass(frozen=True)
@@ -57,13 +59,19 @@ class JobStore:
             return self._find(connection, tenant_id, job_id, idempotency_key, request_sha256)
 
     def create(self, job: NewJob) -> tuple[JobRecord, bool]:
-        """Keep a job and queue it; return it, and whether it is new. Raises as `find`."""
+        """Keep a job and queue it; return it, and whether it is new.
+
+        Raises:
+            Conflict, QueueFull: as `find`.
+            Conflict: its character is being forgotten.
+        """
         request = job.request
         try:
             with self._database.write() as connection:
                 found = self._find(connection, job.tenant_id, request.job_id, job.idempotency_key, job.request_sha256)
                 if found is not None:
                     return found, False
+                check_not_forgotten(connection, job.tenant_id, request.character_id)
                 return self._insert(connection, job), True
         except IntegrityError:  # another one was faster
             found = self.find(job.tenant_id, request.job_id, job.idempotency_key, job.request_sha256)
@@ -107,6 +115,22 @@ class JobStore:
         more = len(records) > page_size
         return page, f"{page[-1].created_at!r}_{page[-1].uid}" if more else ""
 
+    def of_character(self, tenant_id: str, character_id: str) -> list[JobRecord]:
+        """Return all jobs of a tenant's character, the oldest first."""
+        query = sa.select(JOBS).where(JOBS.c.tenant_id == tenant_id, JOBS.c.character_id == character_id)
+        with self._database.read() as connection:
+            return list(map(record_of, connection.execute(query.order_by(JOBS.c.created_at, JOBS.c.uid))))
+
+    def known(self, uids: Iterable[str]) -> set[str]:
+        """Return which of these keys are those of jobs."""
+        wanted = list(uids)
+        found: set[str] = set()
+        with self._database.read() as connection:
+            for begin in range(0, len(wanted), _KEYS_A_QUERY):
+                query = sa.select(JOBS.c.uid).where(JOBS.c.uid.in_(wanted[begin : begin + _KEYS_A_QUERY]))
+                found.update(connection.execute(query).scalars())
+        return found
+
     def events(self, uid: str, after: int, limit: int = 500) -> list[pb2.TrainingEvent]:
         """Return a job's events after a number, in order."""
         query = sa.select(EVENTS.c.event).where(EVENTS.c.uid == uid, EVENTS.c.sequence > after)
@@ -142,7 +166,7 @@ class JobStore:
                 )
             connection.execute(JOBS.delete().where(JOBS.c.uid == record.uid))
 
-    def ended_before(self, moment: float, limit: int = 20) -> list[JobRecord]:
+    def ended_before(self, moment: float, limit: int = 100) -> list[JobRecord]:
         """Return jobs that ended before a moment, the oldest first."""
         query = sa.select(JOBS).where(JOBS.c.ended_at < moment).order_by(JOBS.c.ended_at).limit(limit)
         with self._database.read() as connection:
@@ -169,6 +193,14 @@ class JobStore:
         with self._database.write() as connection:
             connection.execute(UPLOADS.delete().where(UPLOADS.c.uri == uri))
             connection.execute(UPLOADS.insert().values(uri=uri, created_at=self._clock()))
+
+    def take_uploads(self, uris: Iterable[str]) -> list[str]:
+        """Forget those of the photos that were uploaded, and return them."""
+        with self._database.write() as connection:
+            named = UPLOADS.c.uri.in_(set(uris))
+            found = list(connection.execute(sa.select(UPLOADS.c.uri).where(named)).scalars())
+            connection.execute(UPLOADS.delete().where(named))
+        return found
 
     def take_uploads_before(self, moment: float, limit: int = 100) -> list[str]:
         """Forget photos that were uploaded before a moment, and return their URIs."""

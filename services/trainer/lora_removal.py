@@ -1,25 +1,34 @@
-"""Removing the LoRA that a job has published, at the generator that keeps it."""
+"""Removing LoRAs that jobs have published, at the generator that keeps them."""
 
 from __future__ import annotations
 
 import contextlib
 
 from likeness.calls import CallOptions
-from likeness.client import AsyncClient
 from likeness.errors import LoraNotFound
+from likeness.metadata import CallMetadata
+from likeness.sync import Client
 
-_TIMEOUT_SECONDS = 30.0
+_TIMEOUT_SECONDS = 10.0
 
 
 class LoraRemoval:
-    """Asks the generator. For one event loop."""
+    """Asks the generator, each time over a connection of its own. All methods block."""
 
     def __init__(self, generator_address: str) -> None:
-        """Ask the generator at ``generator_address``; it is connected to when it is first needed."""
+        """Ask the generator at ``generator_address``."""
         self._generator_address = generator_address
 
-    async def remove(self, lora_id: str, version: int) -> None:
-        """Remove a version; one that is gone already is no error. Raises ServiceUnavailable."""
-        async with AsyncClient(self._generator_address) as client:
-            with contextlib.suppress(LoraNotFound):
-                await client.delete_lora(lora_id, version, options=CallOptions(timeout_seconds=_TIMEOUT_SECONDS))
+    def remove(self, tenant_id: str, lora_id: str, version: int) -> None:
+        """Remove a tenant's version; one that is gone already is no error. Raises ServiceUnavailable."""
+        with Client(self._generator_address) as client, contextlib.suppress(LoraNotFound):
+            client.delete_lora(lora_id, version, options=_options(tenant_id))
+
+    def forget(self, tenant_id: str, lora_id: str) -> tuple[int, ...]:
+        """Remove every trace of a tenant's LoRA; return the versions that were there. Raises ServiceUnavailable."""
+        with Client(self._generator_address) as client:
+            return client.delete_lora(lora_id, forget=True, options=_options(tenant_id))
+
+
+def _options(tenant_id: str) -> CallOptions:
+    return CallOptions(CallMetadata.new(tenant_id=tenant_id), _TIMEOUT_SECONDS)

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import uuid
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
@@ -12,13 +14,16 @@ import numpy.typing as npt
 from core.runtime.artifacts import ArtifactStore
 from core.runtime.fetch import SafeFetcher
 from core.runtime.images import MAX_BYTES, decode_image
+from core.training.spec import PhotoFile
 from likeness.common.v1 import image_pb2
-from likeness.errors import ImageError, InvalidRequest, LikenessError
+from likeness.errors import InvalidRequest
 from likeness.trainer.v1 import trainer_service_pb2 as pb2
-from services.trainer.archive import read_archive
+from services.trainer.archive import PhotoArchive
+from services.trainer.plan import photo_file
 from services.trainer.records import StoredPhoto
 
 MIN_PHOTOS, MAX_PHOTOS = 4, 100
+JOBS_PREFIX = "training/jobs"
 UPLOADS_PREFIX = "training/uploads"
 
 
@@ -59,7 +64,7 @@ class PhotoIntake:
             InvalidRequest: the archive can't be read, or there are too few or too many photos with it.
             LikenessError: one of the artifact or fetch errors, with its field.
         """
-        archived = await asyncio.to_thread(read_archive, request.archive) if request.archive else []
+        archived = await asyncio.to_thread(PhotoArchive, request.archive) if request.archive else ()
         count = len(request.images) + len(request.image_urls) + len(archived)
         if not MIN_PHOTOS <= count <= MAX_PHOTOS:
             raise InvalidRequest(
@@ -76,7 +81,8 @@ class PhotoIntake:
                 url, field=field, max_bytes=MAX_BYTES, timeout=self._fetch_timeout_seconds, deadline=deadline
             )
             yield ReceivedPhoto(url[:200], field, data, captions[len(request.images) + number])
-        for photo in archived:
+        unpacked = iter(archived)
+        while (photo := await asyncio.to_thread(next, unpacked, None)) is not None:
             yield ReceivedPhoto(photo.name, f"archive[{photo.name}]", photo.data, photo.caption)
 
     async def decode(self, photo: ReceivedPhoto) -> npt.NDArray[np.uint8]:
@@ -102,10 +108,27 @@ class PhotoIntake:
             raise
         return tuple(kept)
 
+    async def spool(self, folder: Path, photos: AsyncIterator[ReceivedPhoto]) -> tuple[PhotoFile, ...]:
+        """Write photos into a folder as a run finds them, unread; they may be more than memory holds.
+
+        Raises:
+            LikenessError: as `receive`.
+        """
+        entries: list[PhotoFile] = []
+        async for photo in photos:
+            entry = PhotoFile(file=photo_file(len(entries)), name=photo.name, caption=photo.caption)
+            path = folder / entry.file
+            await asyncio.to_thread(path.parent.mkdir, parents=True, exist_ok=True)
+            await asyncio.to_thread(path.write_bytes, photo.data)
+            entries.append(entry)
+        return tuple(entries)
+
     async def upload(self, data: bytes) -> str:
         """Keep a photo for a job to come and return its URI. Raises ImageError."""
         await self.decode(ReceivedPhoto("data", "data", data, ""))
-        return await asyncio.to_thread(self._artifacts.put, UPLOADS_PREFIX, data, ".photo")
+        # Each in a folder of its own: a job takes its photo away, and not that of another client with the same one.
+        prefix = f"{UPLOADS_PREFIX}/{uuid.uuid4().hex}"
+        return await asyncio.to_thread(self._artifacts.put, prefix, data, ".photo")
 
     def _read(self, image: image_pb2.ImageInput, field: str) -> bytes:
         if image.WhichOneof("source") == "artifact_uri":
@@ -115,14 +138,9 @@ class PhotoIntake:
 
 def job_prefix(uid: str) -> str:
     """Return where a job keeps everything in the artifact store."""
-    return f"training/jobs/{uid}"
+    return f"{JOBS_PREFIX}/{uid}"
 
 
 def photos_prefix(uid: str) -> str:
     """Return where a job keeps its photos in the artifact store."""
     return f"{job_prefix(uid)}/photos"
-
-
-def is_photo_fault(error: LikenessError) -> bool:
-    """Return whether an error tells of a photo that can't be read, not of the request."""
-    return isinstance(error, ImageError)

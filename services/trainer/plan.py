@@ -8,6 +8,7 @@ from typing import Any
 
 from google.protobuf import json_format
 
+from core.qwen.profile import load_profile
 from core.training.settings import Policy, TrainingSettings, change_settings, default_settings
 from core.training.spec import DatasetReport, Finding, PhotoFile, PhotoReport, TrainingSpec
 from likeness.errors import FieldViolation, InvalidRequest
@@ -15,6 +16,8 @@ from likeness.trainer.v1 import trainer_service_pb2 as pb2
 from services.trainer.records import StoredPhoto
 from services.trainer.settings import TrainerSettings
 
+LOCK_FILE = "lock"
+"""In a run's folder: whoever works there holds it."""
 _OWN = ("rank", "steps", "learning_rate", "seed", "checkpoint_every")
 _TAKEN = frozenset({*_OWN, "resolutions"})
 _WARMUP_SHARE = 10
@@ -47,11 +50,27 @@ def training_settings(request: pb2.CreateTrainingJobRequest, settings: TrainerSe
         changes["class_word"] = request.class_word.strip()
     _fit_schedule(base, changes)
     try:
-        return change_settings(base, changes, field="settings")
+        chosen = change_settings(base, changes, field="settings")
     except InvalidRequest as error:
         violations = [FieldViolation(_request_field(found.field), found.message) for found in error.violations]
         text = "; ".join(f"{found.field}: {found.message}" for found in violations)
         raise InvalidRequest(text or error.message, violations=violations) from error
+    _check_profile(chosen, settings)
+    return chosen
+
+
+def _check_profile(chosen: TrainingSettings, settings: TrainerSettings) -> None:
+    """Raise InvalidRequest for what the generator's profile can't do: told now, and not by a run that fails."""
+    profile = load_profile(settings.profile_name)
+    if chosen.hyperparameters.rank > profile.loras.max_rank:
+        raise InvalidRequest(
+            f"settings.rank: this deployment's generator takes LoRAs up to rank {profile.loras.max_rank}",
+            field="settings.rank",
+        )
+    modes = [mode.name for mode in profile.modes]
+    if chosen.evaluation.mode not in modes:
+        field = "settings.overrides.evaluation.mode"
+        raise InvalidRequest(f"{field}: must be one of {', '.join(modes)}", field=field)
 
 
 def _request_field(path: str) -> str:

@@ -10,6 +10,7 @@ from core.runtime.cancellation import CancelToken
 from likeness.calls import CallOptions
 from likeness.errors import DeadlineExceeded, LoraNotFound, ModelLoading, QueueFull, ServiceUnavailable
 from likeness.loras import Lora
+from likeness.metadata import DEFAULT_TENANT, CallMetadata
 from likeness.sync import Client
 
 _AWAY = (ServiceUnavailable, ModelLoading, QueueFull, DeadlineExceeded)
@@ -21,15 +22,24 @@ _PAUSE_SECONDS = 5.0
 class LoraPublisher:
     """Publishes through the generator's ``LoraService``. All methods block."""
 
-    def __init__(self, client: Client, *, patience_seconds: float, pause: Callable[[float], None] = time.sleep) -> None:
+    def __init__(
+        self,
+        client: Client,
+        *,
+        patience_seconds: float,
+        tenant_id: str = DEFAULT_TENANT,
+        pause: Callable[[float], None] = time.sleep,
+    ) -> None:
         """Publish with ``client``, whose calls must not be repeated by themselves.
 
         Args:
             client: a client of the generator.
             patience_seconds: how long to wait for a generator that is away.
+            tenant_id: whose LoRAs they are.
             pause: waits between two tries.
         """
         self._client = client
+        self._tenant_id = tenant_id
         self._patience_seconds = patience_seconds
         self._pause = pause
 
@@ -67,16 +77,19 @@ class LoraPublisher:
                 found = self._find(lora_id, wanted) if may_be_there else None
                 # A call that failed may have done its work all the same.
                 may_be_there = True
-                options = CallOptions(timeout_seconds=_CALL_SECONDS)
+                options = self._options()
                 return found or self._client.register_lora(lora_id, file, trigger_word=trigger_word, options=options)
             except _AWAY:
                 if time.monotonic() > ends:
                     raise
             self._pause(_PAUSE_SECONDS)
 
+    def _options(self) -> CallOptions:
+        return CallOptions(CallMetadata.new(tenant_id=self._tenant_id), _CALL_SECONDS)
+
     def _find(self, lora_id: str, wanted: set[str | None]) -> Lora | None:
         """Return a late version of one of these files."""
-        options = CallOptions(timeout_seconds=_CALL_SECONDS)
+        options = self._options()
         try:
             newest = self._client.get_lora(lora_id, options=options)
         except LoraNotFound:

@@ -31,7 +31,7 @@ from likeness.trainer.v1 import trainer_service_pb2 as pb2
 from services.trainer.attempt_store import AttemptStore, LeaseLost
 from services.trainer.launcher import SAVED_AND_STOPPED
 from services.trainer.lease import LeaseKeeper
-from services.trainer.plan import photo_file, training_spec
+from services.trainer.plan import LOCK_FILE, photo_file, training_spec
 from services.trainer.publisher import LoraPublisher
 from services.trainer.records import JobRecord
 from services.trainer.reporter import RunReporter
@@ -133,7 +133,8 @@ class Attempt:
         # A call that is repeated by itself could publish twice.
         channel = ChannelOptions(attempts=1)
         with Client(self._settings.generator_address, channel_options=channel) as client:
-            lora = LoraPublisher(client, patience_seconds=self._settings.publish_seconds).publish(
+            patience = self._settings.publish_seconds
+            lora = LoraPublisher(client, patience_seconds=patience, tenant_id=record.tenant_id).publish(
                 record.request.character_id,
                 self._workdir / result.lora_file,
                 trigger_word=spec.trigger_word,
@@ -165,7 +166,7 @@ class Attempt:
         """Hold the job's folder: an older attempt that hung must be gone before another one writes there."""
         self._workdir.mkdir(parents=True, exist_ok=True)
         ends = time.monotonic() + self._settings.launch_seconds
-        with (self._workdir / "lock").open("w") as file:
+        with (self._workdir / LOCK_FILE).open("w") as file:
             while True:
                 try:
                     fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)

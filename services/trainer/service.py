@@ -9,7 +9,6 @@ from likeness.trainer.v1 import trainer_service_pb2, trainer_service_pb2_grpc
 from services.trainer.dry_run import Inspect
 from services.trainer.engine import TrainerEngine, TrainerWorker
 from services.trainer.launcher import Launcher
-from services.trainer.lora_removal import LoraRemoval
 from services.trainer.servicer import TrainerServicer
 from services.trainer.settings import TrainerSettings
 
@@ -29,7 +28,7 @@ def make_spec(
     worker = TrainerWorker(settings.service, capacity=settings.queue_capacity)
 
     def register(server: grpc.aio.Server, engine: TrainerEngine) -> None:
-        servicer = TrainerServicer(engine, worker, LoraRemoval(settings.generator_address))
+        servicer = TrainerServicer(engine, worker)
         trainer_service_pb2_grpc.add_TrainerServiceServicer_to_server(servicer, server)
         worker.begin(engine)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+import shutil
 import time
 import uuid
 from collections.abc import AsyncIterator
@@ -14,14 +15,13 @@ import grpc.aio
 from core.runtime.calls import current_metadata
 from core.runtime.cancellation import CancelToken
 from core.runtime.work import Emit
-from core.training.spec import Photo
-from likeness.errors import ImageError, InvalidRequest, ServiceUnavailable
+from core.training.photos import PhotoFiles
+from likeness.errors import Conflict, InvalidRequest, ServiceUnavailable
 from likeness.trainer.v1 import trainer_service_pb2 as pb2
 from likeness.trainer.v1 import trainer_service_pb2_grpc
 from services.trainer.dry_run import forecast
 from services.trainer.engine import TrainerEngine, TrainerWorker, wait_for
 from services.trainer.job_store import NewJob
-from services.trainer.lora_removal import LoraRemoval
 from services.trainer.plan import training_spec
 from services.trainer.records import ENDED, JobRecord, State
 from services.trainer.webhook_message import decode_secret
@@ -30,17 +30,18 @@ Context = grpc.aio.ServicerContext[Any, Any]
 
 DEFAULT_PAGE_SIZE = 100
 _COME_BACK_SECONDS = 1.0
+_TRY_AGAIN_SECONDS = 10.0
+_LET_GO_SECONDS = 30.0
 
 
 class TrainerServicer(trainer_service_pb2_grpc.TrainerServiceServicer):
     """``likeness.trainer.v1.TrainerService`` over an engine."""
 
-    def __init__(self, engine: TrainerEngine, worker: TrainerWorker, loras: LoraRemoval) -> None:
+    def __init__(self, engine: TrainerEngine, worker: TrainerWorker) -> None:
         """Answer from ``engine``; dry runs are done on the thread of ``worker``."""
         self._engine = engine
         self._jobs = engine.jobs
         self._worker = worker
-        self._loras = loras
 
     async def UploadTrainingImage(
         self, request: pb2.UploadTrainingImageRequest, context: Context
@@ -88,6 +89,8 @@ class TrainerServicer(trainer_service_pb2_grpc.TrainerServiceServicer):
             if not created:
                 for photo in photos:
                     await asyncio.to_thread(self._engine.artifacts.delete, photo.uri)
+        if created:
+            await asyncio.to_thread(self._take_uploads, [image.artifact_uri for image in request.images])
         return pb2.CreateTrainingJobResponse(job=await self._message(record))
 
     async def DryRunTraining(self, request: pb2.DryRunTrainingRequest, context: Context) -> pb2.DryRunTrainingResponse:
@@ -95,21 +98,21 @@ class TrainerServicer(trainer_service_pb2_grpc.TrainerServiceServicer):
         job = request.job
         spec = training_spec(job, self._engine.settings, job_id=job.job_id)
         await self._check_webhook(job)
-        pictures: list[Photo] = []
-        async for photo in self._engine.intake.receive(job, _deadline(context)):
-            try:
-                rgb = await self._engine.intake.decode(photo)
-            except ImageError as error:
-                pictures.append(Photo(photo.name, None, photo.caption, error.message))
-            else:
-                pictures.append(Photo(photo.name, rgb, photo.caption))
+        # Taking photos in is work: a full queue is told before it.
+        self._worker.check_room()
+        # A folder of a job's kind: should this process be killed, the sweep finds it.
+        folder = self._engine.settings.work_dir / uuid.uuid4().hex
+        try:
+            entries = await self._engine.intake.spool(folder, self._engine.intake.receive(job, _deadline(context)))
 
-        def work(token: CancelToken, emit: Emit) -> pb2.DryRunTrainingResponse:
-            report = self._engine.inspect(pictures, spec)
-            return forecast(report, spec, self._jobs, self._engine.settings)
+            def work(token: CancelToken, emit: Emit) -> pb2.DryRunTrainingResponse:
+                report = self._engine.inspect(PhotoFiles(entries, folder, token), spec)
+                return forecast(report, spec, self._jobs, self._engine.settings)
 
-        token = CancelToken.for_call(context)
-        answer, _ = await self._worker.call(work, token=token, tenant=current_metadata().tenant_id, kind="dry_run")
+            token = CancelToken.for_call(context)
+            answer, _ = await self._worker.call(work, token=token, tenant=current_metadata().tenant_id, kind="dry_run")
+        finally:
+            await asyncio.shield(asyncio.to_thread(shutil.rmtree, folder, ignore_errors=True))
         return answer
 
     async def GetTrainingJob(self, request: pb2.GetTrainingJobRequest, context: Context) -> pb2.GetTrainingJobResponse:
@@ -166,9 +169,47 @@ class TrainerServicer(trainer_service_pb2_grpc.TrainerServiceServicer):
         """Remove a job. Raises TrainingJobNotFound, Conflict while it has not ended, ServiceUnavailable."""
         record = await self._record(request.job_id)
         if request.delete_lora and record.ended and record.message.HasField("lora"):
-            await self._loras.remove(record.message.lora.lora_id, record.message.lora.version)
-        await asyncio.to_thread(self._engine.remover.remove, record)
-        return pb2.DeleteTrainingJobResponse()
+            lora = record.message.lora
+            await asyncio.to_thread(self._engine.loras.remove, record.tenant_id, lora.lora_id, lora.version)
+        ends = time.monotonic() + _LET_GO_SECONDS
+        while True:
+            try:
+                await asyncio.to_thread(self._engine.remover.remove, record)
+                return pb2.DeleteTrainingJobResponse()
+            except Conflict:
+                # A job is told to have ended a moment before its run lets go of its folder.
+                if not record.ended or time.monotonic() > ends:
+                    raise
+            await wait_for(self._worker.leaving, self._engine.settings.poll_seconds)
+
+    async def DeleteCharacter(
+        self, request: pb2.DeleteCharacterRequest, context: Context
+    ) -> pb2.DeleteCharacterResponse:
+        """Have a character forgotten, and wait until it is. Raises ServiceUnavailable when something holds it up."""
+        named = current_metadata().tenant_id, request.character_id
+        deletions = self._engine.deletions
+        await asyncio.to_thread(deletions.begin, *named)
+        while (found := await asyncio.to_thread(deletions.get, *named)) is not None and not found.done:
+            if found.error:
+                raise ServiceUnavailable(
+                    f"what there was is not all gone yet, and is tried again by itself: {found.error}",
+                    retry_after_seconds=_TRY_AGAIN_SECONDS,
+                )
+            if self._worker.leaving.is_set():
+                raise ServiceUnavailable(
+                    "the trainer is shutting down; the next one goes on with the deletion",
+                    retry_after_seconds=_COME_BACK_SECONDS,
+                )
+            await wait_for(self._worker.leaving, self._engine.settings.poll_seconds)
+        answer = pb2.DeleteCharacterResponse()
+        if found is not None:  # another call may have seen it first
+            await asyncio.to_thread(deletions.take, *named)
+            answer.job_ids.extend(found.job_ids)
+            answer.lora_versions.extend(found.lora_versions)
+        return answer
+
+    def _take_uploads(self, uris: list[str]) -> None:
+        self._engine.remover.remove_uploads(self._jobs.take_uploads(uri for uri in uris if uri))
 
     async def _record(self, job_id: str) -> JobRecord:
         return await asyncio.to_thread(self._jobs.get, current_metadata().tenant_id, job_id)

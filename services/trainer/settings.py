@@ -62,6 +62,8 @@ class TrainerSettings(ServiceSettings):
     """How long a run waits for a generator that is away before its LoRA can't be published."""
     retention_days: float = Field(30.0, ge=0, le=36_500)
     """How long after its end a job is kept, with its photos and checkpoints; 0 keeps it until it is deleted."""
+    retention_loras: bool = False
+    """Whether the LoRA that a job has published goes with it."""
     hourly_price: float | None = Field(None, ge=0)
     """What an hour of training costs, for dry runs."""
     currency: str = Field("", max_length=10)

@@ -11,15 +11,12 @@ from sqlalchemy.exc import SQLAlchemyError
 from core.runtime.telemetry import log
 from likeness.trainer.v1 import trainer_service_pb2 as pb2
 from services.trainer.attempt_store import AttemptStore
-from services.trainer.cleanup import JobRemover
-from services.trainer.job_store import JobStore
+from services.trainer.forgetting import Forgetter
 from services.trainer.launcher import Launcher, LaunchError, Run, RunState
 from services.trainer.records import JobRecord
+from services.trainer.retention import Retention
 from services.trainer.settings import TrainerSettings
 
-_SWEEP_SECONDS = 600.0
-_UPLOAD_SECONDS = 86_400.0
-_DAY_SECONDS = 86_400.0
 _BEATS_PER_SUPERVISION = 4
 
 _logger = logging.getLogger("likeness.trainer")
@@ -31,22 +28,21 @@ class RunSupervisor:
     def __init__(
         self,
         attempts: AttemptStore,
-        jobs: JobStore,
         launcher: Launcher,
-        remover: JobRemover,
+        forgetter: Forgetter,
+        retention: Retention,
         settings: TrainerSettings,
         *,
         clock: Callable[[], float] = time.time,
     ) -> None:
-        """Start runs of the jobs by ``launcher``."""
+        """Start runs by ``launcher``; have ``forgetter`` and ``retention`` remove what is to go."""
         self._attempts = attempts
-        self._jobs = jobs
         self._launcher = launcher
-        self._remover = remover
+        self._forgetter = forgetter
+        self._retention = retention
         self._settings = settings
         self._clock = clock
         self._supervised_at = float("-inf")
-        self._swept_at = float("-inf")
         self._looked_at = clock()
 
     def look(self) -> None:
@@ -70,11 +66,10 @@ class RunSupervisor:
             self._supervised_at = now
         for record in self._attempts.running():
             self._check(record)
+        self._forgetter.look()
         while (claimed := self._attempts.claim(self._settings.max_running)) is not None:
             self._start(claimed)
-        if now - self._swept_at > _SWEEP_SECONDS:
-            self._sweep(now)
-            self._swept_at = now
+        self._retention.look(now)
 
     def _check(self, record: JobRecord) -> None:
         run = Run(record.uid, record.attempt)
@@ -113,11 +108,3 @@ class RunSupervisor:
         )
         if released:
             log(_logger, logging.WARNING, "a run is lost", uid=record.uid, attempt=record.attempt, why=message)
-
-    def _sweep(self, now: float) -> None:
-        self._remover.remove_uploads(self._jobs.take_uploads_before(now - _UPLOAD_SECONDS))
-        if not self._settings.retention_days:
-            return
-        for record in self._jobs.ended_before(now - self._settings.retention_days * _DAY_SECONDS):
-            self._remover.remove(record)
-            log(_logger, logging.INFO, "a job is past its retention", uid=record.uid, tenant=record.tenant_id)

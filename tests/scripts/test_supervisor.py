@@ -7,8 +7,12 @@ import subprocess
 import sys
 import threading
 from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
 
+import grpc
 import pytest
+from grpc_health.v1 import health_pb2, health_pb2_grpc
+from grpc_health.v1.health import HealthServicer
 
 from scripts import supervisor as module
 from scripts.supervisor import SupervisionError, Supervisor, ending_on_signals
@@ -121,12 +125,39 @@ def test_all_processes_get_the_same_artifact_store(monkeypatch: pytest.MonkeyPat
 
         def __init__(self) -> None:
             super().__init__(lambda name, line: None)
-            self.stores: dict[str, object] = {}
+            self.told: dict[str, Mapping[str, str | int | float]] = {}
 
         def start(self, name: str, settings: Mapping[str, str | int | float]) -> None:
-            self.stores[name] = settings["artifacts_url"]
+            self.told[name] = settings
+
+        def address_of(self, name: str, timeout_seconds: float) -> str:
+            return f"127.0.0.1:{self.told[name]['port']}"
 
     monkeypatch.setenv("LIKENESS_ARTIFACTS_URL", "/srv/pictures")
+    monkeypatch.setattr(module, "has_editor", lambda: False)
     recorder = Recorder()
     assert module.start_all(recorder, gateway_port=1, generator_port=2, faceswap_port=3) == "127.0.0.1:1"
-    assert recorder.stores == dict.fromkeys(("generator", "faceswap", "gateway"), "/srv/pictures")
+    assert list(recorder.told) == ["generator", "faceswap", "gateway"]
+    module.start_all(recorder, gateway_port=1, generator_port=2, faceswap_port=3, trainer_port=4)
+    assert {settings["artifacts_url"] for settings in recorder.told.values()} == {"/srv/pictures"}
+    assert recorder.told["trainer"]["generator_address"] == "127.0.0.1:2"
+    assert recorder.told["gateway"]["trainer_address"] == "127.0.0.1:4"
+
+
+def test_a_process_serves_when_its_health_service_says_so() -> None:
+    server = grpc.server(ThreadPoolExecutor(2))
+    health = HealthServicer()
+    health_pb2_grpc.add_HealthServicer_to_server(health, server)
+    port = server.add_insecure_port("127.0.0.1:0")
+    server.start()
+    try:
+        with Supervisor(lambda name, line: None) as supervisor:
+            supervisor.start("generator", {"port": port})
+            assert supervisor.addresses() == {"generator": f"127.0.0.1:{port}"}
+            health.set("", health_pb2.HealthCheckResponse.NOT_SERVING)
+            with pytest.raises(SupervisionError, match="generator did not serve"):
+                supervisor.wait_serving("generator", 0.1)
+            health.set("", health_pb2.HealthCheckResponse.SERVING)
+            supervisor.wait_serving("generator", 30)
+    finally:
+        server.stop(None).wait()

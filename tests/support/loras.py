@@ -10,6 +10,7 @@ from core.runtime.calls import current_metadata
 from likeness.errors import LikenessError, LoraNotFound
 from likeness.generator.v1 import lora_service_pb2 as pb2
 from likeness.generator.v1 import lora_service_pb2_grpc
+from likeness.metadata import DEFAULT_TENANT
 
 
 class FakeLoras(lora_service_pb2_grpc.LoraServiceServicer):
@@ -22,6 +23,7 @@ class FakeLoras(lora_service_pb2_grpc.LoraServiceServicer):
         self.uris: list[str] = []
         self.chunks = 0
         self.error: LikenessError | None = None
+        self.tenants: dict[str, dict[str, list[pb2.Lora]]] = {DEFAULT_TENANT: self.loras}
         self.request_ids: list[str] = []
 
     async def RegisterLora(self, request: pb2.RegisterLoraRequest, context: Any) -> pb2.RegisterLoraResponse:
@@ -43,10 +45,11 @@ class FakeLoras(lora_service_pb2_grpc.LoraServiceServicer):
 
     async def ListLoras(self, request: pb2.ListLorasRequest, context: Any) -> pb2.ListLorasResponse:
         """List, two a page."""
-        ids = [lora_id for lora_id in sorted(self.loras) if lora_id > request.page_token]
+        loras = self._of_tenant()
+        ids = [lora_id for lora_id in sorted(loras) if lora_id > request.page_token]
         page = ids[: request.page_size or 2]
         token = page[-1] if len(ids) > len(page) else ""
-        return pb2.ListLorasResponse(loras=[self.loras[lora_id][-1] for lora_id in page], next_page_token=token)
+        return pb2.ListLorasResponse(loras=[loras[lora_id][-1] for lora_id in page], next_page_token=token)
 
     async def GetLora(self, request: pb2.GetLoraRequest, context: Any) -> pb2.GetLoraResponse:
         """Describe one."""
@@ -54,10 +57,15 @@ class FakeLoras(lora_service_pb2_grpc.LoraServiceServicer):
 
     async def DeleteLora(self, request: pb2.DeleteLoraRequest, context: Any) -> pb2.DeleteLoraResponse:
         """Remove."""
+        loras = self._of_tenant()
+        if self.error is not None:
+            raise self.error
+        if request.forget and request.lora_id not in loras:
+            return pb2.DeleteLoraResponse()
         removed = self._find(request.lora_id, request.version)
-        self.loras[request.lora_id] = [lora for lora in self.loras[request.lora_id] if lora not in removed]
-        if not self.loras[request.lora_id]:
-            del self.loras[request.lora_id]
+        loras[request.lora_id] = [lora for lora in loras[request.lora_id] if lora not in removed]
+        if not loras[request.lora_id]:
+            del loras[request.lora_id]
         return pb2.DeleteLoraResponse(versions=[lora.version for lora in removed])
 
     def _keep(self, lora_id: str, trigger_word: str, data: bytes) -> pb2.Lora:
@@ -65,7 +73,7 @@ class FakeLoras(lora_service_pb2_grpc.LoraServiceServicer):
         if self.error is not None:
             raise self.error
         self.files.append(data)
-        versions = self.loras.setdefault(lora_id, [])
+        versions = self._of_tenant().setdefault(lora_id, [])
         lora = pb2.Lora(
             lora_id=lora_id,
             version=len(versions) + 1,
@@ -81,8 +89,11 @@ class FakeLoras(lora_service_pb2_grpc.LoraServiceServicer):
         versions.append(lora)
         return lora
 
+    def _of_tenant(self) -> dict[str, list[pb2.Lora]]:
+        return self.tenants.setdefault(current_metadata().tenant_id, {})
+
     def _find(self, lora_id: str, version: int) -> list[pb2.Lora]:
-        found = [lora for lora in self.loras.get(lora_id, []) if version in (0, lora.version)]
+        found = [lora for lora in self._of_tenant().get(lora_id, []) if version in (0, lora.version)]
         if not found:
             raise LoraNotFound(f"no LoRA {lora_id!r}", field="lora_id")
         return found

@@ -40,11 +40,15 @@ def inswapper(
     tint: float = 0.0,
     gain: float = 1.0,
     emap: np.ndarray[Any, Any] | None = None,
+    half: bool = False,
 ) -> Path:
     """Write a swapper of inswapper's signature: target 1×3×S×S, source 1×512, emap last.
 
-    Its output is the target times `gain`, plus the first three numbers of the source times `tint`.
+    Its output is the target times `gain`, plus the first three numbers of the source times `tint`. With `half` all of
+    it is float16.
     """
+    number: Any = np.float16 if half else np.float32
+    kind = TensorProto.FLOAT16 if half else TensorProto.FLOAT
     nodes = [
         helper.make_node("Mul", ["target", "gain"], ["scaled"]),
         helper.make_node("Gemm", ["source", "tint"], ["colour"]),
@@ -52,13 +56,17 @@ def inswapper(
         helper.make_node("Add", ["scaled", "plane"], ["output"]),
     ]
     weights = {
-        "gain": np.float32(gain),
-        "tint": np.eye(512, 3, dtype=np.float32) * np.float32(tint),
+        "gain": number(gain),
+        "tint": np.eye(512, 3, dtype=number) * number(tint),
         "shape": np.array([1, 3, 1, 1], dtype=np.int64),
-        "emap": random_emap() if emap is None else emap,
+        "emap": (random_emap() if emap is None else emap).astype(number),
     }
-    inputs = [_floats("target", [1, 3, size, size]), _floats("source", [1, 512])]
-    return _save(path, nodes, inputs, [_floats("output", [1, 3, size, size])], weights)
+    inputs = [
+        helper.make_tensor_value_info("target", kind, [1, 3, size, size]),
+        helper.make_tensor_value_info("source", kind, [1, 512]),
+    ]
+    output = helper.make_tensor_value_info("output", kind, [1, 3, size, size])
+    return _save(path, nodes, inputs, [output], weights)
 
 
 def hyperswap(path: Path) -> Path:

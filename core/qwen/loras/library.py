@@ -14,6 +14,7 @@ from core.qwen.loras.requested import RequestedLora
 from core.qwen.loras.stack import LoraStack
 from core.runtime.artifacts import ArtifactStore
 from likeness.errors import InvalidRequest, PayloadTooLarge
+from likeness.metadata import DEFAULT_TENANT
 
 MAX_LORAS = 4
 """Most LoRAs of a request, as the contract has it."""
@@ -59,8 +60,16 @@ class LoraLibrary:
         self._artifacts = artifacts
         self._registry = LoraRegistry(artifacts)
 
-    def register(self, lora_id: str, data: bytes, *, trigger_word: str = "", field: str = "data") -> LoraRecord:
-        """Check a file and keep it as the next version of ``lora_id``.
+    def register(
+        self,
+        lora_id: str,
+        data: bytes,
+        *,
+        trigger_word: str = "",
+        tenant_id: str = DEFAULT_TENANT,
+        field: str = "data",
+    ) -> LoraRecord:
+        """Check a file and keep it as the next version of the tenant's ``lora_id``.
 
         Raises:
             InvalidRequest: the file cannot act as it should; ``field`` names it, the message the reason and the keys.
@@ -71,12 +80,16 @@ class LoraLibrary:
         facts = LoraFacts(
             format=adapter.format.value, rank=adapter.rank, modules=len(adapter.updates), base_model=self._base_model
         )
-        return self._registry.register(lora_id, data, facts=facts, trigger_word=trigger_word.strip())
+        return self._registry.register(
+            lora_id, data, facts=facts, trigger_word=trigger_word.strip(), tenant_id=tenant_id
+        )
 
-    def register_artifact(self, lora_id: str, uri: str, *, trigger_word: str = "") -> LoraRecord:
+    def register_artifact(
+        self, lora_id: str, uri: str, *, trigger_word: str = "", tenant_id: str = DEFAULT_TENANT
+    ) -> LoraRecord:
         """Do the same with a file of the artifact store. Raises also ArtifactNotFound and ArtifactCorrupt."""
         data = self._artifacts.get(uri, field="artifact_uri", max_bytes=self.max_file_bytes)
-        return self.register(lora_id, data, trigger_word=trigger_word, field="artifact_uri")
+        return self.register(lora_id, data, trigger_word=trigger_word, tenant_id=tenant_id, field="artifact_uri")
 
     def check_size(self, size_bytes: int, *, field: str) -> None:
         """Raise PayloadTooLarge when a file of that size is not taken."""
@@ -88,23 +101,33 @@ class LoraLibrary:
                 max_bytes=str(self.max_file_bytes),
             )
 
-    def get(self, lora_id: str, version: int = 0) -> LoraRecord:
+    def get(self, lora_id: str, version: int = 0, *, tenant_id: str = DEFAULT_TENANT) -> LoraRecord:
         """Describe a version, the newest when 0. Raises LoraNotFound."""
-        return self._registry.get(lora_id, version)
+        return self._registry.get(lora_id, version, tenant_id=tenant_id)
 
-    def list(self, *, page_size: int, after: str = "") -> tuple[Sequence[LoraRecord], str]:
+    def list(
+        self, *, page_size: int, after: str = "", tenant_id: str = DEFAULT_TENANT
+    ) -> tuple[Sequence[LoraRecord], str]:
         """List the newest versions by id, and the token of the next page. Raises InvalidRequest for a bad token."""
-        return self._registry.list(page_size=page_size, after=after)
+        return self._registry.list(page_size=page_size, after=after, tenant_id=tenant_id)
 
-    def delete(self, lora_id: str, version: int = 0) -> tuple[int, ...]:
-        """Remove a version, or all when 0, and return which were removed. Raises LoraNotFound."""
-        removed = self._registry.delete(lora_id, version)
+    def delete(
+        self, lora_id: str, version: int = 0, *, forget: bool = False, tenant_id: str = DEFAULT_TENANT
+    ) -> tuple[int, ...]:
+        """Remove a version, or all when 0, and return which were removed.
+
+        With ``forget`` all go with every trace of the name, and none being there is no error. Raises LoraNotFound.
+        """
+        if forget:
+            removed = self._registry.forget(lora_id, tenant_id=tenant_id)
+        else:
+            removed = self._registry.delete(lora_id, version, tenant_id=tenant_id)
         for record in removed:
             self.cache.discard(record.uri)
         return tuple(record.version for record in removed)
 
-    def find(self, choices: Iterable[LoraChoice]) -> tuple[RequestedLora, ...]:
-        """Return the LoRAs of a request, their weights loaded, so that the device need not wait for them.
+    def find(self, choices: Iterable[LoraChoice], *, tenant_id: str = DEFAULT_TENANT) -> tuple[RequestedLora, ...]:
+        """Return the LoRAs of a tenant's request, their weights loaded, so that the device need not wait for them.
 
         Raises:
             LoraNotFound: there is no such LoRA or version.
@@ -114,7 +137,7 @@ class LoraLibrary:
         found: list[RequestedLora] = []
         for index, choice in enumerate(choices):
             path = f"loras[{index}].lora_id"
-            record = self._registry.get(choice.lora_id, choice.version, field=path)
+            record = self._registry.get(choice.lora_id, choice.version, tenant_id=tenant_id, field=path)
             requested = RequestedLora(record, choice.strength, path, self)
             requested.load()
             found.append(requested)

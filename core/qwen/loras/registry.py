@@ -3,23 +3,29 @@
 ``loras/<id>/<version>.json`` is the manifest. Its record is made only where none is, so that of several writers each
 gets a version of its own. Deleting leaves an empty manifest behind: the version is never given again. The file has a
 folder of its own, and so nothing else refers to it when its version is deleted.
+
+A tenant's LoRAs are below ``tenants/<hash of its id>``. Those of the default tenant are shared: every tenant may list
+and use them, and one of its own of the same name hides them. Only the tenant that registered a LoRA can remove it.
 """
 
 from __future__ import annotations
 
+import hashlib
 import json
 import re
 import uuid
+from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from dataclasses import asdict, dataclass, fields
 from datetime import UTC, datetime
 
 from core.runtime.artifacts import ArtifactStore
 from likeness.errors import ArtifactCorrupt, ArtifactNotFound, Conflict, InvalidRequest, LoraNotFound
+from likeness.metadata import DEFAULT_TENANT
 
-_ROOT = "loras"
+_SHARED_ROOT = "loras"
 _ID = re.compile(r"[a-z0-9][a-z0-9_-]{0,63}")
-_MANIFEST = re.compile(rf"{_ROOT}/({_ID.pattern})/([1-9][0-9]{{0,8}})\.json")
+_MANIFEST = re.compile(rf"({_ID.pattern})/([1-9][0-9]{{0,8}})\.json")
 
 
 @dataclass(frozen=True)
@@ -56,20 +62,32 @@ class LoraRecord:
     """Where the file is in the store."""
     create_time: str
     """ISO 8601, UTC."""
+    tenant_id: str = DEFAULT_TENANT
+    """Who registered it."""
+
+    @property
+    def shared(self) -> bool:
+        """Whether every tenant may use it."""
+        return self.tenant_id == DEFAULT_TENANT
 
 
 class LoraRegistry:
-    """LoRAs by id and version. All methods block; they are safe in any thread and process over one store."""
+    """LoRAs by id and version. All methods block; they are safe in any thread and process over one store.
+
+    ``tenant_id`` is who asks.
+    """
 
     def __init__(self, store: ArtifactStore) -> None:
         """Keep the registry in ``store``."""
         self._store = store
 
-    def register(self, lora_id: str, data: bytes, *, facts: LoraFacts, trigger_word: str = "") -> LoraRecord:
-        """Keep a checked file as the next version of ``lora_id``. Raises InvalidRequest for a bad id."""
+    def register(
+        self, lora_id: str, data: bytes, *, facts: LoraFacts, trigger_word: str = "", tenant_id: str = DEFAULT_TENANT
+    ) -> LoraRecord:
+        """Keep a checked file as the tenant's next version of ``lora_id``. Raises InvalidRequest for a bad id."""
         _check_id(lora_id)
-        uri = self._store.put(f"{_ROOT}/{lora_id}/{uuid.uuid4().hex}", data, ".safetensors")
-        version = max(self._versions(lora_id), default=0) + 1
+        uri = self._store.put(f"{_root(tenant_id)}/{lora_id}/{uuid.uuid4().hex}", data, ".safetensors")
+        version = max(self._versions(lora_id, tenant_id), default=0) + 1
         while True:
             record = LoraRecord(
                 lora_id=lora_id,
@@ -79,10 +97,11 @@ class LoraRegistry:
                 sha256=uri.rsplit("/", 1)[1].partition(".")[0],
                 uri=uri,
                 create_time=datetime.now(UTC).isoformat(timespec="microseconds"),
+                tenant_id=tenant_id,
                 **asdict(facts),
             )
             try:
-                self._store.put_record(_manifest(lora_id, version), json.dumps(asdict(record)).encode())
+                self._store.put_record(_manifest(lora_id, version, tenant_id), json.dumps(asdict(record)).encode())
             except Conflict:  # another one was faster
                 version += 1
             except BaseException:
@@ -91,49 +110,69 @@ class LoraRegistry:
             else:
                 return record
 
-    def get(self, lora_id: str, version: int = 0, *, field: str = "lora_id") -> LoraRecord:
+    def get(
+        self, lora_id: str, version: int = 0, *, tenant_id: str = DEFAULT_TENANT, field: str = "lora_id"
+    ) -> LoraRecord:
         """Return a version, the newest when 0. Raises LoraNotFound and InvalidRequest, both with ``field``."""
         _check_id(lora_id, field)
-        versions = [version] if version else sorted(self._versions(lora_id), reverse=True)
-        for number in versions:
-            if (record := self._read(lora_id, number)) is not None:
+        for owner in dict.fromkeys((tenant_id, DEFAULT_TENANT)):
+            newest = self._newest(lora_id, owner)
+            record = self._read(lora_id, version, owner) if version else newest
+            if record is not None:
                 return record
-        what = f"{lora_id!r} version {version}" if version else repr(lora_id)
-        raise LoraNotFound(f"no LoRA {what} is registered: GET /loras or ListLoras tells which are", field=field)
+            if newest is not None:  # a name of one's own hides the shared one, whatever its versions are
+                break
+        raise _not_found(lora_id, version, field)
 
-    def list(self, *, page_size: int, after: str = "") -> tuple[tuple[LoraRecord, ...], str]:
+    def list(
+        self, *, page_size: int, after: str = "", tenant_id: str = DEFAULT_TENANT
+    ) -> tuple[tuple[LoraRecord, ...], str]:
         """Return the newest version of each LoRA, by id, and the id after which the next page begins.
 
         Args:
             page_size: most LoRAs to return, at least 1.
             after: the page's token: the last id of the page before; empty for the first page.
+            tenant_id: whose LoRAs are listed, beside the shared ones.
 
         Raises:
             InvalidRequest: ``after`` is not a token.
         """
         if after:
             _check_id(after, "page_token")
-        matches = (_MANIFEST.fullmatch(key) for key in self._store.list_records(_ROOT))
-        ids = sorted({match[1] for match in matches if match is not None})
+        ids = {lora_id for owner in {tenant_id, DEFAULT_TENANT} for lora_id, _ in self._manifests(owner)}
         records: list[LoraRecord] = []
-        for lora_id in ids:
+        for lora_id in sorted(ids):
             if lora_id <= after:
                 continue
             if len(records) == page_size:
                 return tuple(records), records[-1].lora_id
             with suppress(LoraNotFound):  # all its versions are deleted
-                records.append(self.get(lora_id))
+                records.append(self.get(lora_id, tenant_id=tenant_id))
         return tuple(records), ""
 
-    def delete(self, lora_id: str, version: int = 0) -> tuple[LoraRecord, ...]:
-        """Remove a version, or all of them when 0, and return what was removed. Raises LoraNotFound, InvalidRequest."""
-        newest = self.get(lora_id, version)
-        numbers = [newest.version] if version else sorted(self._versions(lora_id))
-        removed = [record for number in numbers if (record := self._read(lora_id, number)) is not None]
+    def delete(self, lora_id: str, version: int = 0, *, tenant_id: str = DEFAULT_TENANT) -> tuple[LoraRecord, ...]:
+        """Remove a version of the tenant's own, or all when 0, and return them. Raises LoraNotFound, InvalidRequest."""
+        _check_id(lora_id)
+        removed = self._records(lora_id, [version] if version else self._versions(lora_id, tenant_id), tenant_id)
+        if not removed:
+            raise _not_found(lora_id, version, "lora_id")
         for record in removed:
-            self._store.put_record(_manifest(lora_id, record.version), b"{}", replace=True)
+            self._store.put_record(_manifest(lora_id, record.version, tenant_id), b"{}", replace=True)
             self._store.delete(record.uri)
-        return tuple(removed)
+        return removed
+
+    def forget(self, lora_id: str, *, tenant_id: str = DEFAULT_TENANT) -> tuple[LoraRecord, ...]:
+        """Remove all versions of the tenant's own with every trace of the name, and return those that were there.
+
+        Versions count from 1 again afterwards. A name that is not there is no error. Raises InvalidRequest.
+        """
+        _check_id(lora_id)
+        removed = self._records(lora_id, self._versions(lora_id, tenant_id), tenant_id)
+        # Manifests first: nobody shall find a LoRA whose file is gone.
+        keys = self._store.list_records(f"{_root(tenant_id)}/{lora_id}")
+        for key in sorted(keys, key=lambda key: not key.endswith(".json")):
+            self._store.delete_record(key)
+        return removed
 
     def read(self, record: LoraRecord, *, field: str | None = None) -> bytes:
         """Return the file of a version, compared with its SHA-256.
@@ -147,15 +186,29 @@ class LoraRegistry:
         except ArtifactNotFound as error:
             raise LoraNotFound(f"LoRA {record.lora_id!r} version {record.version} was deleted", field=field) from error
 
-    def _versions(self, lora_id: str) -> set[int]:
-        """All version numbers that were ever given."""
-        keys = self._store.list_records(f"{_ROOT}/{lora_id}")
-        return {int(match[2]) for key in keys if (match := _MANIFEST.fullmatch(key)) is not None}
+    def _manifests(self, tenant_id: str, lora_id: str = "") -> Iterator[tuple[str, int]]:
+        """Yield name and version of all manifests of a tenant, or of one of its LoRAs."""
+        root = _root(tenant_id)
+        for key in self._store.list_records(f"{root}/{lora_id}" if lora_id else root):
+            match = _MANIFEST.fullmatch(key.removeprefix(f"{root}/"))
+            if match is not None:
+                yield match[1], int(match[2])
 
-    def _read(self, lora_id: str, version: int) -> LoraRecord | None:
+    def _versions(self, lora_id: str, tenant_id: str) -> tuple[int, ...]:
+        """All version numbers that were ever given, in order."""
+        return tuple(sorted(version for _, version in self._manifests(tenant_id, lora_id)))
+
+    def _newest(self, lora_id: str, tenant_id: str) -> LoraRecord | None:
+        versions = reversed(self._versions(lora_id, tenant_id))
+        return next((record for number in versions if (record := self._read(lora_id, number, tenant_id))), None)
+
+    def _records(self, lora_id: str, versions: Iterable[int], tenant_id: str) -> tuple[LoraRecord, ...]:
+        return tuple(record for number in versions if (record := self._read(lora_id, number, tenant_id)) is not None)
+
+    def _read(self, lora_id: str, version: int, tenant_id: str) -> LoraRecord | None:
         """Return a manifest; None when there is none, or when its version was deleted."""
         try:
-            values = json.loads(self._store.get_record(_manifest(lora_id, version)))
+            values = json.loads(self._store.get_record(_manifest(lora_id, version, tenant_id)))
             known = {field.name for field in fields(LoraRecord)}
             return LoraRecord(**{name: value for name, value in values.items() if name in known}) if values else None
         except ArtifactNotFound:
@@ -171,5 +224,17 @@ def _check_id(lora_id: str, field: str = "lora_id") -> None:
         )
 
 
-def _manifest(lora_id: str, version: int) -> str:
-    return f"{_ROOT}/{lora_id}/{version}.json"
+def _not_found(lora_id: str, version: int, field: str) -> LoraNotFound:
+    what = f"{lora_id!r} version {version}" if version else repr(lora_id)
+    return LoraNotFound(f"no LoRA {what} is registered: GET /loras or ListLoras tells which are", field=field)
+
+
+def _root(tenant_id: str) -> str:
+    """Return where a tenant's LoRAs are; its id may have characters that a key of the store can't."""
+    if tenant_id == DEFAULT_TENANT:
+        return _SHARED_ROOT
+    return f"tenants/{hashlib.sha256(tenant_id.encode()).hexdigest()[:32]}/loras"
+
+
+def _manifest(lora_id: str, version: int, tenant_id: str) -> str:
+    return f"{_root(tenant_id)}/{lora_id}/{version}.json"

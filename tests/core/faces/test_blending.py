@@ -141,6 +141,18 @@ def test_a_smooth_face_gets_the_targets_grain_and_the_same_every_time() -> None:
     assert (result == match_detail(face, target, everywhere, everywhere)).all()
 
 
+def test_a_face_of_many_rows_is_measured_in_strips_and_gets_the_same_grain() -> None:
+    face = _smooth(1600, 200).astype(np.float32)
+    everywhere = np.ones(face.shape[:2], np.float32)
+    target = _grainy(face, 6)
+    result = match_detail(face, target, everywhere, everywhere)
+    assert _finest(result) == pytest.approx(_finest(target), rel=0.1)
+    # Skin in a place that no strip shows is looked at all the same.
+    hidden = np.zeros_like(everywhere)
+    hidden[90:110] = 1
+    assert _finest(match_detail(face, target, hidden, hidden)) == pytest.approx(_finest(target), rel=0.2)
+
+
 def test_grain_that_is_there_already_is_not_added_again() -> None:
     face = _smooth(120, 120).astype(np.float32)
     everywhere = np.ones((120, 120), np.float32)

@@ -3,8 +3,10 @@ from __future__ import annotations
 import numpy as np
 
 from core.faces import Face, FaceAnalyser, landmarks
-from core.faces.mesh import FaceCrop, warp_antialiased
+from core.faces.mesh import FaceCrop, FaceMesher, warp_antialiased
 from tests.support.faces import portrait
+from weights.recipe.draw import draw
+from weights.recipe.people import sample_person, sample_shot
 
 
 def test_crop_maps_its_middle_and_its_size() -> None:
@@ -52,6 +54,20 @@ def test_mesh_moves_with_the_picture(analyser: FaceAnalyser, face: Face) -> None
     (found,) = analyser.analyse(np.ascontiguousarray(moved), attributes=False)
     difference = found.mesh.points[:, :2] - face.mesh.points[:, :2] - (25, 40)
     assert np.linalg.norm(difference, axis=1).mean() < 0.02 * face.width
+
+
+def test_a_face_past_the_windows_border_is_fitted_in_a_wider_one() -> None:
+    generator = np.random.default_rng((9, 5))
+    person = sample_person(generator)
+    image = draw(person, sample_shot(generator, person), (256, 256))
+    (face,) = FaceAnalyser().analyse(image, attributes=False)
+    box = face.mesh.box
+    mesher = FaceMesher()
+    for share in np.arange(0.8, 0.9, 0.01):
+        tight = FaceCrop((box[0] + box[2] / 2, box[1] + box[3] / 2), float(share) * max(box[2:]), 0.0)
+        mesh = mesher.fit(image, tight)
+        assert mesh.presence > 0.9
+        assert np.linalg.norm((mesh.points - face.mesh.points)[:, :2], axis=1).mean() < 0.05 * face.width
 
 
 def test_refined_points_name_every_point_once() -> None:

@@ -6,7 +6,7 @@ import onnxruntime
 import pytest
 
 from core.faces import ModelFileError
-from core.faces.providers import Execution, Provider, ProviderError, assert_provider, open_network
+from core.faces.providers import Execution, Provider, ProviderError, assert_provider, missing_library, open_network
 from core.faces.weights import DEFAULT_FOLDER, FACE_EMBEDDING
 
 SHIPPED = DEFAULT_FOLDER / FACE_EMBEDDING.name
@@ -49,6 +49,13 @@ def test_session_that_fell_back_to_the_cpu_is_an_error() -> None:
     session = open_network(SHIPPED, Execution())
     with pytest.raises(ProviderError, match=r"fell back to CPUExecutionProvider.*cuDNN"):
         assert_provider(session, Provider.CUDA, SHIPPED.name)
+
+
+def test_the_library_that_keeps_a_provider_from_starting_is_named(tmp_path: Path) -> None:
+    assert missing_library(Provider.CUDA, tmp_path) == ""
+    (tmp_path / "libonnxruntime_providers_cuda.so").write_bytes(b"\x7fELF cut short")
+    assert "libonnxruntime_providers_cuda.so" in missing_library(Provider.CUDA, tmp_path)
+    assert missing_library(Provider.TENSORRT, tmp_path) == missing_library(Provider.CPU, tmp_path) == ""
 
 
 def test_file_that_is_no_model_is_named(tmp_path: Path) -> None:

@@ -56,6 +56,21 @@ async def test_loras_are_registered_listed_shown_and_removed(
     assert "bob" in deployment.generator.loras.loras
 
 
+async def test_a_tenants_loras_are_named_with_it(deployment: Deployment, tmp_path: Path, capsys: Capture) -> None:
+    file = tmp_path / "anna.safetensors"
+    file.write_bytes(b"weights")
+    server = ("--server", deployment.generator_address)
+    assert await run("lora", "register", "anna", str(file), "--tenant", "one", *server) == 0
+    assert list(deployment.generator.loras.tenants["one"]) == ["anna"]
+    capsys.readouterr()
+    assert await run("lora", "list", *server) == 0
+    assert capsys.readouterr().out == "no LoRA\n"
+    assert await run("lora", "list", "--tenant", "one", *server) == 0
+    assert capsys.readouterr().out.startswith("anna:1")
+    assert await run("lora", "list", "--tenant", "no name", *server) == 3
+    assert "x-tenant-id" in capsys.readouterr().err
+
+
 async def test_a_file_that_is_not_there_is_told(deployment: Deployment, capsys: Capture) -> None:
     assert await run("lora", "register", "anna", "/none.safetensors", "--server", deployment.generator_address) == 3
     assert "none.safetensors" in capsys.readouterr().err

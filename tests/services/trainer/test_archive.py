@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import io
+import tracemalloc
 import zipfile
 
 import pytest
 
 from likeness.errors import InvalidRequest, PayloadTooLarge
-from services.trainer.archive import MAX_PHOTO_BYTES, read_archive
+from services.trainer.archive import MAX_PHOTO_BYTES, ArchivedPhoto, PhotoArchive
 
 
 def pack(files: dict[str, bytes], compression: int = zipfile.ZIP_DEFLATED) -> bytes:
@@ -18,6 +19,14 @@ def pack(files: dict[str, bytes], compression: int = zipfile.ZIP_DEFLATED) -> by
         for name, data in files.items():
             archive.writestr(name, data)
     return buffer.getvalue()
+
+
+def read_archive(data: bytes) -> list[ArchivedPhoto]:
+    """Return all photos of a zip file."""
+    archive = PhotoArchive(data)
+    photos = list(archive)
+    assert len(archive) == len(photos)
+    return photos
 
 
 def test_photos_come_in_the_order_of_their_names_with_the_captions_beside_them() -> None:
@@ -52,7 +61,26 @@ def test_a_file_that_is_larger_than_it_says_is_refused_without_being_unpacked() 
     bomb = pack({"a.png": b"\0" * (MAX_PHOTO_BYTES + 1)})
     assert len(bomb) < 100_000
     with pytest.raises(PayloadTooLarge):
-        read_archive(bomb)
+        PhotoArchive(bomb)
+    # The same with a directory that lies: 1 byte.
+    place = bomb.index(b"PK\x01\x02") + 24
+    liar = PhotoArchive(bomb[:place] + (1).to_bytes(4, "little") + bomb[place + 4 :])
+    with pytest.raises((PayloadTooLarge, InvalidRequest)):
+        list(liar)
+
+
+def test_photos_are_unpacked_one_at_a_time() -> None:
+    photos = {f"{number:03d}.png": bytes([number]) * 4 * 2**20 for number in range(40)}
+    data = pack(photos)
+    photos.clear()
+    tracemalloc.start()
+    try:
+        names = [photo.name for photo in PhotoArchive(data)]
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert len(names) == 40
+    assert peak < 40 * 2**20, peak
 
 
 @pytest.mark.parametrize(

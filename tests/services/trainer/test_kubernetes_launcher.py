@@ -13,11 +13,15 @@ from core.runtime.artifacts import ArtifactStore
 from services.trainer.attempt_store import AttemptStore
 from services.trainer.cleanup import JobRemover
 from services.trainer.database import Database
+from services.trainer.forget_store import ForgetStore
+from services.trainer.forgetting import Forgetter
 from services.trainer.job_store import JobStore
 from services.trainer.kubernetes_api import Credentials, JobsApi, KubernetesError
 from services.trainer.kubernetes_launcher import KubernetesLauncher, TemplateError, job_name, read_template
 from services.trainer.launcher import LaunchError, Run, RunState
+from services.trainer.lora_removal import LoraRemoval
 from services.trainer.records import State
+from services.trainer.retention import Retention
 from services.trainer.settings import TrainerSettings
 from services.trainer.supervisor import RunSupervisor
 from tests.services.trainer.conftest import RULES, Clock, new_job
@@ -143,8 +147,16 @@ class Trainer:
         self.jobs = JobStore(database, RULES, capacity=10, clock=clock)
         self.attempts = AttemptStore(database, RULES, LEASES, clock=clock)
         settings = TrainerSettings.load(work_dir=tmp_path / "runs", retry_seconds=0, cancel_seconds=5)
-        remover = JobRemover(self.jobs, ArtifactStore(str(tmp_path / "artifacts")), settings.work_dir)
-        self.supervisor = RunSupervisor(self.attempts, self.jobs, launcher, remover, settings, clock=clock)
+        remover = JobRemover(database, self.jobs, ArtifactStore(str(tmp_path / "artifacts")), settings.work_dir)
+        deletions, loras = ForgetStore(database, clock=clock), LoraRemoval("127.0.0.1:1")
+        self.supervisor = RunSupervisor(
+            self.attempts,
+            launcher,
+            Forgetter(deletions, self.jobs, self.attempts, launcher, remover, loras, clock=clock),
+            Retention(self.jobs, deletions, remover, loras, settings),
+            settings,
+            clock=clock,
+        )
 
     def state(self) -> int:
         """Return the job's state."""

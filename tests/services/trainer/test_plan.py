@@ -56,6 +56,8 @@ def test_overrides_reach_everything_else() -> None:
         (request({"dataset": {"policy": {"nonsense": "warn"}}}), "settings.overrides.dataset.policy"),
         (request({"evaluation": {"every": 33}}), "settings.overrides"),
         (request(resolution=170), "settings.resolution"),
+        (request(rank=65), "settings.rank"),
+        (request({"evaluation": {"mode": "slow"}}), "settings.overrides.evaluation.mode"),
     ],
 )
 def test_what_can_not_be_is_named(message: pb2.CreateTrainingJobRequest, field: str) -> None:

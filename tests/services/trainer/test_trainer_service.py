@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from core.runtime.artifacts import ArtifactStore
 from likeness.calls import CallOptions
 from likeness.errors import (
     Conflict,
@@ -177,6 +178,8 @@ BAD_INPUT: list[tuple[dict[str, Any], str]] = [
     ({"captions": ("one",)}, "captions"),
     ({"settings": TrainingSettings(rank=0)}, "settings.rank"),
     ({"settings": TrainingSettings(rank=1000)}, "settings.rank"),
+    ({"settings": TrainingSettings(rank=0)}, "settings.rank"),
+    ({"settings": TrainingSettings(steps=0)}, "settings.steps"),
     ({"settings": TrainingSettings(learning_rate=float("nan"))}, "settings.learning_rate"),
     ({"settings": TrainingSettings(resolution=500)}, "settings.resolution"),
     ({"settings": TrainingSettings(overrides={"dataset": {"nonsense": 1}})}, "settings.overrides.dataset.nonsense"),
@@ -207,5 +210,5 @@ async def test_many_large_photos_are_uploaded_one_by_one(
     trainer.runs.allow(0)
     job = await trainer.client.create(plan(job_id="first"))
     assert job.image_count == 5
-    store = trainer.settings.work_dir.parent / "artifacts"
-    assert len(list((store / "training" / "uploads").iterdir())) == 5
+    store = ArtifactStore(trainer.settings.artifacts_url)
+    assert (len(store.list("training/jobs")), store.list("training/uploads")) == (5, ())

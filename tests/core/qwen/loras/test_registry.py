@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 import re
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -121,3 +122,70 @@ def test_an_id_is_never_a_path(registry: LoraRegistry, lora_id: str) -> None:
     if lora_id:
         with pytest.raises(InvalidRequest):
             registry.list(page_size=1, after=lora_id)
+
+
+def test_a_tenants_lora_is_its_own(registry: LoraRegistry) -> None:
+    mine = registry.register("anna", b"mine", facts=FACTS, tenant_id="A.b-C")
+    theirs = registry.register("anna", b"theirs", facts=FACTS, tenant_id="other")
+    assert (mine.version, theirs.version, mine.shared) == (1, 1, False)
+    for tenant, record in (("A.b-C", mine), ("other", theirs)):
+        assert registry.get("anna", tenant_id=tenant) == record
+        assert registry.list(page_size=5, tenant_id=tenant) == ((record,), "")
+    for tenant in ("third", "a.b-c", "default"):
+        with pytest.raises(LoraNotFound):
+            registry.get("anna", 1, tenant_id=tenant)
+        with pytest.raises(LoraNotFound):
+            registry.delete("anna", tenant_id=tenant)
+        assert registry.forget("anna", tenant_id=tenant) == ()
+        assert registry.list(page_size=5, tenant_id=tenant) == ((), "")
+    assert registry.read(mine) == b"mine"
+
+
+def test_the_default_tenants_loras_are_everybodys_to_use_and_its_own_to_delete(registry: LoraRegistry) -> None:
+    shared = registry.register("style", b"shared", facts=FACTS)
+    assert shared.shared
+    assert registry.get("style", 1, tenant_id="one") == shared
+    with pytest.raises(LoraNotFound):
+        registry.delete("style", tenant_id="one")
+    assert registry.forget("style", tenant_id="one") == ()
+    assert registry.get("style") == shared
+
+
+def test_a_name_of_ones_own_hides_the_shared_one(registry: LoraRegistry) -> None:
+    registry.register("style", b"shared 1", facts=FACTS)
+    newest = registry.register("style", b"shared 2", facts=FACTS)
+    registry.register("plain", b"shared", facts=FACTS)
+    own = registry.register("style", b"own", facts=FACTS, tenant_id="one")
+    assert registry.get("style", tenant_id="one") == own
+    with pytest.raises(LoraNotFound):
+        registry.get("style", 2, tenant_id="one")
+    records, token = registry.list(page_size=1, tenant_id="one")
+    assert [(record.lora_id, record.shared) for record in records] == [("plain", True)]
+    records, token = registry.list(page_size=1, after=token, tenant_id="one")
+    assert ([record.tenant_id for record in records], token) == (["one"], "")
+    registry.delete("style", tenant_id="one")
+    assert registry.get("style", tenant_id="one") == newest
+
+
+@pytest.mark.parametrize("tenant", ["default", "one"])
+def test_a_forgotten_name_leaves_no_trace(registry: LoraRegistry, folder: Path, tenant: str) -> None:
+    kept = registry.register("anna-2", b"another's", facts=FACTS, tenant_id=tenant)
+    before = {path for path in folder.rglob("*") if path.is_file()}
+    for data in (b"1", b"2", b"3"):
+        registry.register("anna", data, facts=FACTS, tenant_id=tenant)
+    registry.delete("anna", 2, tenant_id=tenant)
+    assert [record.version for record in registry.forget("anna", tenant_id=tenant)] == [1, 3]
+    assert {path for path in folder.rglob("*") if path.is_file()} == before
+    assert not list(folder.rglob("anna"))
+    assert registry.forget("anna", tenant_id=tenant) == ()
+    assert registry.get("anna-2", tenant_id=tenant) == kept
+    assert registry.register("anna", b"4", facts=FACTS, tenant_id=tenant).version == 1
+
+
+def test_a_manifest_of_before_there_were_tenants_is_a_shared_one(registry: LoraRegistry, folder: Path) -> None:
+    record = registry.register("anna", b"1", facts=FACTS)
+    file = folder / "loras/anna/1.json"
+    values = json.loads(file.read_text())
+    del values["tenant_id"]
+    file.write_text(json.dumps(values))
+    assert registry.get("anna", tenant_id="one") == record

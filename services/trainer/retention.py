@@ -1,0 +1,75 @@
+"""What goes by itself: jobs past their time, photos that no job took, and files that belong to nothing."""
+
+from __future__ import annotations
+
+import logging
+
+from core.runtime.telemetry import log
+from likeness.errors import Conflict, LikenessError
+from services.trainer.cleanup import JobRemover
+from services.trainer.forget_store import ForgetStore
+from services.trainer.job_store import JobStore
+from services.trainer.lora_removal import LoraRemoval
+from services.trainer.records import JobRecord
+from services.trainer.settings import TrainerSettings
+
+_SWEEP_SECONDS = 60.0
+_DAY_SECONDS = 86_400.0
+
+_logger = logging.getLogger("likeness.trainer")
+
+
+class Retention:
+    """Sweeps every minute; for files of no job once a day. For one thread."""
+
+    def __init__(
+        self, jobs: JobStore, deletions: ForgetStore, remover: JobRemover, loras: LoraRemoval, settings: TrainerSettings
+    ) -> None:
+        """Remove jobs by ``remover``, and their LoRAs by ``loras`` where the settings say so."""
+        self._jobs = jobs
+        self._deletions = deletions
+        self._remover = remover
+        self._loras = loras
+        self._settings = settings
+        self._swept_at = float("-inf")
+        self._cleared_at = float("-inf")
+
+    def look(self, now: float) -> None:
+        """Sweep when it is time. Blocking.
+
+        Args:
+            now: seconds of the epoch.
+
+        Raises:
+            SQLAlchemyError: the database is away.
+        """
+        if now - self._swept_at > _SWEEP_SECONDS:
+            self._swept_at = now
+            self._sweep(now)
+        if now - self._cleared_at > _DAY_SECONDS:
+            self._cleared_at = now
+            # The photos of a job that is being created are there before it is.
+            if orphans := self._remover.remove_orphans(now - _DAY_SECONDS):
+                log(_logger, logging.WARNING, "files of no job were removed", jobs=orphans)
+
+    def _sweep(self, now: float) -> None:
+        self._remover.remove_uploads(self._jobs.take_uploads_before(now - _DAY_SECONDS))
+        self._deletions.take_before(now - _DAY_SECONDS)
+        if not self._settings.retention_days:
+            return
+        past = now - self._settings.retention_days * _DAY_SECONDS
+        for record in self._jobs.ended_before(past):
+            try:
+                self._remove(record)
+            except Conflict:  # its run has not let go of its folder: the next sweep takes it
+                continue
+            except (LikenessError, OSError) as error:
+                log(_logger, logging.WARNING, "a job past its retention stays", uid=record.uid, why=str(error))
+                return
+
+    def _remove(self, record: JobRecord) -> None:
+        if self._settings.retention_loras and record.message.HasField("lora"):
+            lora = record.message.lora
+            self._loras.remove(record.tenant_id, lora.lora_id, lora.version)
+        self._remover.remove(record)
+        log(_logger, logging.INFO, "a job is past its retention", uid=record.uid, tenant=record.tenant_id)
