@@ -116,9 +116,12 @@ def count_sizes(analyser: FaceAnalyser, image: Image, size: int) -> Count:
     total = Count()
     for number, degrees in enumerate(EIGHT_TURNS):
         patch, matrix = turned(small, degrees)
+        inside, _ = turned(np.full_like(small, 255), degrees)
         corner = np.array([130 + 79 * number, 640 - 53 * number])
         picture = ground.copy()
-        picture[corner[1] : corner[1] + patch.shape[0], corner[0] : corner[0] + patch.shape[1]] = patch
+        part = picture[corner[1] : corner[1] + patch.shape[0], corner[0] : corner[0] + patch.shape[1]]
+        # Without the grey around a turned head, which is a shape of its own.
+        np.copyto(part, patch, where=inside > 254)
         points = (large.landmarks - (left, top) + 0.5) * factor - 0.5
         faces = analyser.analyse(picture, attributes=False)
         seen = found_at(faces, points @ matrix[:, :2].T + matrix[:, 2] + corner, size) is not None

@@ -71,7 +71,7 @@ class Character:
 def embeddings(analyser: FaceAnalyser, pictures: Sequence[Picture]) -> list[Vector | None]:
     """Describe the one face of each picture by 256 numbers; None where there is not exactly one."""
     found = [analyser.analyse(picture, attributes=False) for picture in pictures]
-    return [faces[0].embedding if len(faces) == 1 else None for faces in found]
+    return [np.asarray(faces[0].embedding, dtype=np.float64) if len(faces) == 1 else None for faces in found]
 
 
 @dataclass(frozen=True, eq=False)

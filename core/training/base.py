@@ -15,9 +15,9 @@ from diffusers import (
     QwenImagePipeline,
     QwenImageTransformer2DModel,
 )
-from peft import LoraConfig
 
 from core.qwen.checkpoint import WeightsMissing, find_lora, find_weights, hash_folder, read_header
+from core.qwen.compiling import compile_blocks
 from core.qwen.loras.file import read_lora
 from core.qwen.loras.stack import LoraStack
 from core.qwen.modes import adapter_name
@@ -25,11 +25,12 @@ from core.qwen.precision import loaded_dtype, precision_problems
 from core.qwen.preflight import find_device
 from core.qwen.profile import Mode, Profile, load_profile
 from core.qwen.vae import FrameDecoder
+from core.training.adapter import add_adapter
+from core.training.float8 import store_in_float8
+from core.training.settings import Hyperparameters
 from core.training.spec import TrainingSpec
 from likeness.errors import InvalidRequest
 
-ADAPTER = "character"
-"""Name of the adapter that is trained."""
 INNER = ".base"
 """What a linear layer is called inside the room for LoRAs that it is given."""
 
@@ -151,46 +152,82 @@ def load_trainable(source: BaseSource, spec: TrainingSpec) -> TrainableBase:
         LoraRejected: the mode's own LoRA does not fit or is damaged.
     """
     settings = spec.settings.hyperparameters
-    straight = {"device_map": {"": source.device}} if source.device.type == "cuda" else {}
+    # A base that is stored in float8 has room on a card that its full weights would not fit: it comes layer by layer.
+    straight = source.device.type == "cuda" and settings.base_storage == "full"
     transformer = QwenImageTransformer2DModel.from_pretrained(
-        source.folder / "transformer", dtype=source.dtype, local_files_only=True, use_safetensors=True, **straight
+        source.folder / "transformer",
+        dtype=source.dtype,
+        local_files_only=True,
+        use_safetensors=True,
+        **({"device_map": {"": source.device}} if straight else {}),
     )
+    scheduler = FlowMatchEulerDiscreteScheduler.from_pretrained(source.folder / "scheduler", local_files_only=True)
+    compiled = source.device.type == "cuda" and source.profile.compiled
+    return make_trainable(
+        transformer,
+        scheduler,
+        settings,
+        device=source.device,
+        mode_lora=source.mode_lora,
+        mode_name=adapter_name(source.mode),
+        compiler="inductor" if compiled else None,
+    )
+
+
+def make_trainable(
+    transformer: QwenImageTransformer2DModel,
+    scheduler: FlowMatchEulerDiscreteScheduler,
+    settings: Hyperparameters,
+    *,
+    device: torch.device,
+    mode_lora: Path | None = None,
+    mode_name: str = "",
+    compiler: str | None = None,
+) -> TrainableBase:
+    """Freeze a transformer, store it as the settings say, and give it an adapter.
+
+    Args:
+        transformer: as it was loaded; it is changed in place.
+        scheduler: of the pipeline that pictures are drawn with.
+        settings: the hyperparameters.
+        device: where it is trained.
+        mode_lora: file of the LoRA that belongs to the sample pictures' mode.
+        mode_name: what that LoRA is kept as.
+        compiler: backend of ``torch.compile`` for the blocks; None leaves them as they are.
+
+    Raises:
+        InvalidRequest: no layer's name ends in one of the targets.
+        LoraRejected: the mode's own LoRA does not fit or is damaged.
+    """
+    dtype = transformer.dtype
     transformer.eval().requires_grad_(False)
-    stack = _install_stack(transformer, source, settings.rank)
+    if settings.base_storage == "float8":
+        store_in_float8(transformer, device)
+    transformer.to(device)
+    stack = _install_stack(transformer, dtype, mode_lora, mode_name, settings.rank)
     modules = [name for name in stack.shapes if any(f".{name}".endswith(f".{target}") for target in settings.targets)]
     if not modules:
         raise InvalidRequest(
             f"no layer of the model is called {', '.join(settings.targets)}", field="hyperparameters.targets"
         )
-    # peft draws the first weights from torch's own generator.
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(settings.seed)
-        config = LoraConfig(
-            r=settings.rank,
-            lora_alpha=settings.alpha or settings.rank,
-            target_modules=[f"{name}{INNER}" for name in modules],
-            init_lora_weights="gaussian",
-        )
-        transformer.add_adapter(config, adapter_name=ADAPTER)
-    parameters = {}
-    for name, parameter in transformer.named_parameters():
-        if parameter.requires_grad:
-            # peft takes the base's number format; in bfloat16 small updates would be rounded away.
-            parameter.data = parameter.data.float()
-            parameters[name.replace(f"{INNER}.lora_", ".lora_").replace(f".{ADAPTER}.", ".")] = parameter
-    scheduler = FlowMatchEulerDiscreteScheduler.from_pretrained(source.folder / "scheduler", local_files_only=True)
+    parameters = add_adapter(transformer, [f"{name}{INNER}" for name in modules], settings)
+    if compiler is not None:
+        compile_blocks(transformer, backend=compiler)
     pipeline = QwenImagePipeline(
         scheduler=scheduler, vae=None, text_encoder=None, tokenizer=None, transformer=transformer
     )
-    return TrainableBase(pipeline, stack, parameters)
+    named = {name.replace(f"{INNER}.lora_", ".lora_"): parameter for name, parameter in parameters.items()}
+    return TrainableBase(pipeline, stack, named)
 
 
-def _install_stack(transformer: QwenImageTransformer2DModel, source: BaseSource, rank: int) -> LoraStack:
+def _install_stack(
+    transformer: QwenImageTransformer2DModel, dtype: torch.dtype, mode_lora: Path | None, mode_name: str, rank: int
+) -> LoraStack:
     own = 0
-    if source.mode_lora is not None:
-        own = max(min(entry.shape) for entry in read_header(source.mode_lora) if len(entry.shape) == 2)
-    stack = LoraStack.install(transformer, widths=(own + rank,), dtype=source.dtype)
-    if source.mode_lora is not None:
-        adapter = read_lora(source.mode_lora, stack.shapes, dtype=stack.dtype, max_rank=own)
-        stack.keep(adapter_name(source.mode), adapter.to(source.device))
+    if mode_lora is not None:
+        own = max(min(entry.shape) for entry in read_header(mode_lora) if len(entry.shape) == 2)
+    stack = LoraStack.install(transformer, widths=(own + rank,), dtype=dtype)
+    if mode_lora is not None:
+        adapter = read_lora(mode_lora, stack.shapes, dtype=stack.dtype, max_rank=own)
+        stack.keep(mode_name, adapter.to(transformer.device))
     return stack

@@ -160,6 +160,8 @@ class Hyperparameters:
     )
     timesteps: TimestepSettings = Field(default_factory=TimestepSettings)
     prior: PriorSettings | None = None
+    base_storage: Literal["full", "float8"] = "full"
+    """How the frozen base's big matrices are kept: as they are loaded, or in eight bits with a scale for each row."""
     checkpointed_blocks: Annotated[int, Field(ge=0, le=1000)] | None = None
     """How many blocks are computed again in the backward pass instead of kept; None: as many as memory forces."""
     checkpoint_every: Annotated[int, Field(ge=1, le=5000)] = 100
