@@ -4,6 +4,8 @@ The picture outside that region is never read, so the time and memory of a paste
 picture. What insightface's `paste_back` does over the whole frame costs seconds at 4096².
 """
 
+from __future__ import annotations
+
 from dataclasses import dataclass
 
 import cv2
@@ -22,6 +24,8 @@ _BAND_ROWS = 64
 _FEWEST_PIXELS = 64
 _MOST_PIXELS = 50_000
 """From so many pixels on a part of them tells how grainy and how sharp a face is."""
+_STRIPS, _STRIP_ROWS = 8, 64
+"""How many strips of a face are measured, of how many rows, where it has more rows than these."""
 _GRAIN_SEED = 20260
 _MAD = 1.4826
 """From the median absolute deviation of normal noise to its standard deviation."""
@@ -181,22 +185,51 @@ def match_detail(
     plain, face = _places(skin), _places(inside)
     if len(plain) < _FEWEST_PIXELS or len(face) < _FEWEST_PIXELS:
         return pixels
-    own, wanted = _octaves(pixels), _octaves(target)
+    # Both are measured before anything is made: most faces need nothing, and a part of a large one tells enough.
+    levels = [
+        (float(np.clip(there.strength / max(here.strength, 1e-3), settings.least_gain, 1.0)), here, there)
+        for here, there in _measured(pixels, target, skin, inside)
+    ]
+    missing = [float(np.sqrt(max(there.grain**2 - (gain * here.grain) ** 2, 0.0))) for gain, here, there in levels]
+    if all(gain >= 1 for gain, _, _ in levels) and max(missing) <= settings.least_grain:
+        return pixels
+    own = _octaves(pixels)
     noise: list[FloatArray] = []
     result = own[-1].copy()
-    for level, (band, other) in enumerate(zip(own[:-1], wanted[:-1], strict=True)):
-        here, there = _detail(band, plain, face), _detail(other, plain, face)
-        gain = float(np.clip(there.strength / max(here.strength, 1e-3), settings.least_gain, 1.0))
-        missing = float(np.sqrt(max(there.grain**2 - (gain * here.grain) ** 2, 0.0)))
+    for level, (band, (gain, _, there), lacking) in enumerate(zip(own[:-1], levels, missing, strict=True)):
         result += band if gain >= 1 else np.float32(gain) * band
-        if missing > settings.least_grain:
+        if lacking > settings.least_grain:
             # Noise costs as much as all else together, and most faces need none.
             noise = noise or _octaves(_noise(pixels.shape))
             grain = noise[level]
             even = grain.mean(axis=2, keepdims=True) * np.sqrt(3.0)
             mixed = np.sqrt(there.likeness) * even + np.sqrt(1 - there.likeness) * grain
-            result += mixed * np.float32(min(missing, settings.most_grain) / max(float(grain.std()), 1e-6))
+            result += mixed * np.float32(min(lacking, settings.most_grain) / max(float(grain.std()), 1e-6))
     return np.asarray(result, dtype=np.float32)
+
+
+def _measured(
+    pixels: FloatArray, target: FloatArray, skin: FloatArray, inside: FloatArray
+) -> list[tuple[_Detail, _Detail]]:
+    """What is in each of the two finest octaves of `pixels` and of `target`, in strips where there are many rows."""
+    strips = _strips(pixels.shape[0])
+    plain, face = (_places(np.concatenate([mask[rows] for rows in strips])) for mask in (skin, inside))
+    if min(len(plain), len(face)) < _FEWEST_PIXELS:
+        strips, plain, face = [slice(None)], _places(skin), _places(inside)
+    octaves = []
+    for picture in (pixels, target):
+        parts = [_octaves(picture[rows])[:-1] for rows in strips]
+        octaves.append([np.concatenate(bands) for bands in zip(*parts, strict=True)])
+    pairs = zip(*octaves, strict=True)
+    return [(_detail(band, plain, face), _detail(other, plain, face)) for band, other in pairs]
+
+
+def _strips(height: int) -> list[slice]:
+    """All rows, or strips of them that are spread evenly."""
+    if height <= _STRIPS * _STRIP_ROWS:
+        return [slice(0, height)]
+    tops = np.linspace(0, height - _STRIP_ROWS, _STRIPS).astype(int)
+    return [slice(int(top), int(top) + _STRIP_ROWS) for top in tops]
 
 
 def _noise(shape: tuple[int, ...]) -> FloatArray:

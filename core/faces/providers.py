@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import re
 from dataclasses import dataclass
 from enum import Enum
@@ -19,6 +20,13 @@ class Provider(Enum):
     CPU = "CPUExecutionProvider"
     CUDA = "CUDAExecutionProvider"
     TENSORRT = "TensorrtExecutionProvider"
+
+
+_LIBRARIES = Path(onnxruntime.__file__).parent / "capi"
+_LIBRARY_NAMES = {
+    Provider.CUDA: "libonnxruntime_providers_cuda.so",
+    Provider.TENSORRT: "libonnxruntime_providers_tensorrt.so",
+}
 
 
 class ProviderError(RuntimeError):
@@ -62,7 +70,7 @@ def open_network(path: Path, execution: Execution) -> onnxruntime.InferenceSessi
         ModelFileError: the file is not a model that this onnxruntime can load.
     """
     wanted = execution.provider
-    _require_available(wanted)
+    require_available(wanted)
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = execution.threads
     options.inter_op_num_threads = 1
@@ -85,14 +93,31 @@ def assert_provider(session: onnxruntime.InferenceSession, wanted: Provider, nam
     """Raise ProviderError unless the session of network `name` runs first of all on `wanted`."""
     actual = session.get_providers()[0]
     if actual != wanted.value:
+        why = missing_library(wanted) or "its log names it"
         raise ProviderError(
             f"{name} was to run on {wanted.value}, but onnxruntime fell back to {actual}: a CUDA, cuDNN or TensorRT "
-            "library of the version that this onnxruntime-gpu was built for is missing (its log names it); install it, "
-            "or set the device to cpu"
+            f"library of the version that this onnxruntime-gpu was built for is missing ({why}); install it, or set "
+            "the device to cpu"
         )
 
 
-def _require_available(wanted: Provider) -> None:
+def missing_library(wanted: Provider, folder: Path = _LIBRARIES) -> str:
+    """Return what the loader says against a provider's library in `folder`; empty when it loads or is not there.
+
+    The text names the library that is missing, for example ``libcudnn.so.9: cannot open shared object file``.
+    """
+    path = folder / _LIBRARY_NAMES.get(wanted, "")
+    if not path.is_file():
+        return ""
+    try:
+        ctypes.CDLL(str(path))
+    except OSError as error:
+        return str(error)
+    return ""
+
+
+def require_available(wanted: Provider) -> None:
+    """Raise ProviderError when the installed onnxruntime was built without a provider; costs nothing."""
     available = onnxruntime.get_available_providers()
     if wanted.value in available:
         return

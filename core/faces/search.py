@@ -1,4 +1,4 @@
-"""Looks for faces in passes, cheap ones first, and stops where the first face is found unless it shall be thorough.
+"""Looks for faces in passes, cheap ones first, and stops where faces are found unless it shall be thorough.
 
 The network finds upright faces between about a twelfth and two thirds of the picture's longer side. The other passes
 bring the rest into its reach: a margin for faces that fill the frame, quarter turns for lying and upside-down heads, a
@@ -26,8 +26,9 @@ _SURE = 0.8
 _SAME = 0.3
 """Intersection over union from which two boxes are one face."""
 _CELL = INPUT // 2
-_CELL_WINDOWS = (2.0, 1.5)
-"""Side of a second look's window over the box; the other one where the first does not decide."""
+_CELL_WINDOWS = (2.0, 3.0)
+"""Side of a second look's window over the box; the other one where the first does not decide. Nearer ones would cut
+hair and chin, which tell what is up."""
 _DECIDED = 0.2
 """By how much the best turn of the first window has to score better than the next."""
 _CELL_SHIFT = 0.3
@@ -43,6 +44,8 @@ _CANDIDATE = 0.4
 """Score from which the further passes take a second look."""
 _CONFIRMED = 0.66
 """Score of the second look from which a face of the further passes counts; what is no face reaches 0.65."""
+_SMALL = 0.15
+"""Widest face over the picture's longer side under which a picture is taken for one of a group."""
 _TILE_OVERLAP = 0.2
 _SMALLEST_TILE = 240
 """Side of the smallest tiles in pixels; faces down to about a sixteenth of it are found."""
@@ -77,14 +80,15 @@ class FaceSearch:
             accept: Gets a picture of the same size, lightened where the face is dark, and a detection in it. Returns
                 None when there is no face after all.
             min_score: Least score of a detection.
-            thorough: Do every pass; otherwise stop after the first one with an accepted face.
+            thorough: Do every pass; otherwise stop after the first one with an accepted face, but look from nearer
+                where its faces are all small.
         """
         known: list[Detection] = []
         accepted: list[T] = []
 
-        def take(step: _Pass, *, confirm: bool) -> bool:
-            """Accept faces; return whether one of them is turned."""
-            turned = False
+        def take(step: _Pass, *, confirm: bool) -> set[int]:
+            """Accept faces; return by how many quarter turns they are turned."""
+            turns: set[int] = set()
             for candidate in step.found:
                 if _is_known(candidate, known):
                     continue
@@ -95,18 +99,25 @@ class FaceSearch:
                 if face is not None:
                     known.append(seen)
                     accepted.append(face)
-                    turned |= turn != 0
-            return turned
+                    turns.add(turn)
+            return turns
 
         frame = View.of(image)
         floor = min(min_score, _CANDIDATE)
         plain = _Pass(image, self._detector.detect_in(frame, min_score))
         for number, step in enumerate(itertools.chain([plain], self._further_passes(image, frame, floor))):
-            turned = take(step, confirm=number > 0)
-            if turned and not thorough:
+            turns = take(step, confirm=number > 0)
+            if thorough:
+                continue
+            if turns - {0}:
                 # Where one head is turned the others are too, and the network misses some of them.
-                take(_Pass(image, self._in_turns([frame], floor, (1, 2, 3))), confirm=True)
-            if accepted and not thorough:
+                turns |= take(_Pass(image, self._in_turns([frame], floor, (1, 2, 3))), confirm=True)
+            if number == 0 and known and max(found.box[2] for found in known) < _SMALL * max(image.shape[:2]):
+                # A group: those who are a little smaller or turned away than the others are seen from nearer.
+                tiles = next(tiles_of(image.shape[0], image.shape[1]), [])
+                found = [f for tile in tiles for f in self._in_tile(image, tile, floor, sorted(turns))]
+                take(_Pass(image, merge(found)), confirm=True)
+            if accepted:
                 break
         return accepted
 
@@ -131,14 +142,16 @@ class FaceSearch:
         turns = tuple(turns)
         return merge([f for view in views for turn in turns for f in self._detector.detect_in(view, min_score, turn)])
 
-    def _in_tile(self, image: Image, tile: tuple[int, int, int, int], min_score: float) -> Iterator[Detection]:
+    def _in_tile(
+        self, image: Image, tile: tuple[int, int, int, int], min_score: float, turns: Iterable[int] = range(4)
+    ) -> Iterator[Detection]:
         """Faces that lie wholly in the tile; others are seen better in its neighbour or in a larger one."""
         left, top, right, bottom = tile
         view = View.of(image[top:bottom, left:right], origin=(left, top))
         height, width = image.shape[:2]
         low = np.where(np.array([left, top]) > 0, (left, top), -np.inf)
         high = np.where(np.array([right, bottom]) < (width, height), (right, bottom), np.inf)
-        for turn in range(4):
+        for turn in turns:
             for found in self._detector.detect_in(view, min_score, turn):
                 if (found.box[:2] >= low).all() and (found.box[:2] + found.box[2:] <= high).all():
                     yield found

@@ -6,13 +6,14 @@ its path; no code knows a profile by its name.
 
 from __future__ import annotations
 
-import tomllib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import ConfigDict, Field, TypeAdapter, ValidationError, model_validator
+from pydantic import ConfigDict, Field, model_validator
 from pydantic.dataclasses import dataclass
+
+from core.runtime.profiles import read_profile
 
 PROFILES_FOLDER = Path(__file__).parent / "profiles"
 PIXELS_PER_TOKEN = 16 * 16
@@ -24,10 +25,6 @@ _STRICT = ConfigDict(extra="forbid")
 Commit = Annotated[str, Field(pattern=r"^[0-9a-f]{40}$")]
 LoraWidth = Annotated[int, Field(ge=1, le=4096)]
 Precision = Literal["float32", "bfloat16", "float8"]
-
-
-class ProfileError(ValueError):
-    """A profile that does not exist or does not make sense; the message names the file and the entry."""
 
 
 @dataclass(frozen=True, kw_only=True, config=_STRICT)
@@ -75,11 +72,15 @@ class LoraSource:
     """The hub repository of the file."""
     revision: Commit | None = None
     """The commit of the repository."""
+    optional: bool = False
+    """Whether the mode is left out where the file isn't there, in place of refusing to start; not from the hub."""
 
     @model_validator(mode="after")
     def _pinned(self) -> LoraSource:
         if self.repository is not None and self.revision is None:
             raise ValueError("a repository needs its revision: a commit of 40 hexadecimal digits")
+        if self.repository is not None and self.optional:
+            raise ValueError("a repository's file can't be optional: leave the mode out")
         return self
 
     @property
@@ -298,20 +299,7 @@ def load_profile(name_or_path: str) -> Profile:
     """Read a shipped profile by its name, or any other by the path of its TOML file.
 
     Raises:
-        ProfileError: when there is no such profile, or an entry of it is missing, unknown or out of range.
+        ProfileError: when there is no such profile, or an entry of it is missing, unknown, of another type or out of
+            range.
     """
-    path = Path(name_or_path)
-    if path.suffix != ".toml":
-        path = PROFILES_FOLDER / f"{name_or_path}.toml"
-    try:
-        data = tomllib.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        shipped = ", ".join(sorted(file.stem for file in PROFILES_FOLDER.glob("*.toml")))
-        raise ProfileError(f"no profile {name_or_path!r}: name one of {shipped}, or the path of a .toml file") from None
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise ProfileError(f"{path}: {error}") from error
-    try:
-        return TypeAdapter(Profile).validate_python(data)
-    except ValidationError as error:
-        faults = "; ".join(f"{'.'.join(map(str, fault['loc']))}: {fault['msg']}" for fault in error.errors())
-        raise ProfileError(f"{path}: {faults}") from error
+    return read_profile(Profile, name_or_path, PROFILES_FOLDER)

@@ -6,9 +6,9 @@ The file is written before the manifest that names it, and removed after it, so 
 from __future__ import annotations
 
 import json
+import logging
 import re
 import time
-from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -16,10 +16,7 @@ import numpy as np
 from safetensors import SafetensorError
 from safetensors.numpy import load, save
 
-from core.faces import CanonicalFace, Detection, Face, FaceAttributes, Gender, Mesh
-from core.faces.arrays import FloatArray
-from core.faces.landmarks import POINTS
-from core.faces.pose import place_face
+from core.faces import CanonicalFace
 from core.runtime.artifacts import ArtifactStore
 from likeness.errors import (
     ArtifactCorrupt,
@@ -28,14 +25,16 @@ from likeness.errors import (
     FaceModelIncompatible,
     FaceModelNotFound,
 )
+from services.faceswap.face_model_tensors import to_tensors, view_of
 from services.faceswap.face_models import Average, FaceModel
-from services.faceswap.references import Reference, View
+from services.faceswap.references import Reference
+
+logger = logging.getLogger(__name__)
 
 _FORMAT = 1
 _FILES = "face-models/files"
 _MANIFESTS = "face-models/manifests"
 _ID = re.compile(r"[a-z0-9][a-z0-9_-]{0,63}")
-_GENDERS = (Gender.FEMALE, Gender.MALE)
 
 
 @dataclass(frozen=True)
@@ -81,17 +80,14 @@ class Manifest:
 
     @classmethod
     def from_json(cls, data: bytes) -> Manifest:
-        """Read a stored manifest. Raises ArtifactCorrupt."""
-        try:
-            values: dict[str, Any] = json.loads(data)
-            if values.pop("format") != _FORMAT:
-                raise ValueError("another format")
-            values["average"] = Average(values["average"])
-            values["views"] = tuple(ViewEntry(**view) for view in values["views"])
-            values["engines"] = tuple(values["engines"])
-            return cls(**values)
-        except (ValueError, KeyError, TypeError) as error:
-            raise ArtifactCorrupt("the face model's manifest cannot be read; build the model again") from error
+        """Read a stored manifest. Raises ValueError, KeyError and TypeError for one that is damaged."""
+        values: dict[str, Any] = json.loads(data)
+        if values.pop("format") != _FORMAT:
+            raise ValueError("another format")
+        values["average"] = Average(values["average"])
+        values["views"] = tuple(ViewEntry(**view) for view in values["views"])
+        values["engines"] = tuple(values["engines"])
+        return cls(**values)
 
 
 class FaceModelStore:
@@ -105,14 +101,14 @@ class FaceModelStore:
 
     def check_free(self, face_model_id: str) -> None:
         """Raise Conflict when there is a model of that name."""
-        if self._find(face_model_id) is not None:
+        if self._record(face_model_id) is not None:
             raise _taken(face_model_id)
 
     def put(self, face_model_id: str, model: FaceModel, engines: tuple[str, ...], *, replace: bool) -> Manifest:
         """Keep a model. Raises Conflict when there is one of that name and `replace` is false."""
-        before = self._find(face_model_id)
+        before = self._sound(face_model_id)
         # The name is part of the bytes: no two models share a file that one of them may take away.
-        data = save(_tensors(model), metadata={"face_model_id": face_model_id, "format": str(_FORMAT)})
+        data = save(to_tensors(model), metadata={"face_model_id": face_model_id, "format": str(_FORMAT)})
         uri = self._artifacts.put(_FILES, data, ".safetensors")
         manifest = Manifest(
             face_model_id=face_model_id,
@@ -149,27 +145,29 @@ class FaceModelStore:
 
     def get(self, face_model_id: str, *, field: str = "face_model_id") -> Manifest:
         """Return a model's manifest. Raises FaceModelNotFound, ArtifactCorrupt."""
-        found = self._find(face_model_id)
+        found = self._find(face_model_id, field)
         if found is None:
-            raise FaceModelNotFound(
-                f"there is no face model '{face_model_id}'; build it, or list those there are", field=field
-            )
+            raise _missing(face_model_id, field)
         return found
 
     def list(self, page_size: int, after: str) -> tuple[tuple[Manifest, ...], str]:
-        """Return the manifests whose names come after `after`, by name, and the last name when there are more."""
+        """Return the manifests whose names come after `after`, by name, and the last name when there are more.
+
+        A damaged one is logged and left out, and so is one that is deleted meanwhile.
+        """
         names = [key.rpartition("/")[2].removesuffix(".json") for key in self._artifacts.list_records(_MANIFESTS)]
         later = [name for name in sorted(names) if name > after]
         page = later[:page_size]
-        manifests = (self._find(name) for name in page)
-        # One that is deleted meanwhile is left out.
+        manifests = (self._sound(name) for name in page)
         return tuple(item for item in manifests if item is not None), page[-1] if len(later) > page_size else ""
 
     def delete(self, face_model_id: str) -> None:
-        """Remove a model. Raises FaceModelNotFound."""
-        manifest = self.get(face_model_id)
-        self._artifacts.delete_record(_key(face_model_id))
-        self._artifacts.delete(manifest.uri)
+        """Remove a model, a damaged one too. Raises FaceModelNotFound."""
+        manifest = self._sound(face_model_id)
+        if not _ID.fullmatch(face_model_id) or not self._artifacts.delete_record(_key(face_model_id)):
+            raise _missing(face_model_id, "face_model_id")
+        if manifest is not None:
+            self._artifacts.delete(manifest.uri)
 
     def reference(self, face_model_id: str, engine: str, *, field: str) -> Reference:
         """Return a model as whom to put in. Raises FaceModelNotFound, FaceModelIncompatible, ArtifactCorrupt."""
@@ -189,23 +187,56 @@ class FaceModelStore:
             )
         try:
             tensors = load(self._artifacts.get(manifest.uri, field=field))
-            views = tuple(_view(tensors, number, self._canonical) for number in range(len(manifest.views)))
+            views = tuple(view_of(tensors, number, self._canonical) for number in range(len(manifest.views)))
             embedding = tensors["embedding"].astype(np.float64)
+            if embedding.ndim != 1 or not np.isfinite(embedding).all():
+                raise ValueError("the embedding is no description")
         except ArtifactNotFound:
-            raise FaceModelNotFound(f"the face model '{face_model_id}' has just been replaced", field=field) from None
+            now = self.get(face_model_id, field=field)
+            if now.uri != manifest.uri:
+                # It was replaced between the two reads.
+                return self.reference(face_model_id, engine, field=field)
+            raise ArtifactCorrupt(
+                f"the file of the face model '{face_model_id}' is gone; build it again", field=field
+            ) from None
         except (SafetensorError, KeyError, ValueError, IndexError) as error:
             raise ArtifactCorrupt(
                 f"the file of the face model '{face_model_id}' cannot be read; build it again", field=field
             ) from error
         return Reference(views, embedding, face_model_id=face_model_id, field=field)
 
-    def _find(self, face_model_id: str) -> Manifest | None:
+    def _record(self, face_model_id: str) -> bytes | None:
         if not _ID.fullmatch(face_model_id):
             return None
         try:
-            return Manifest.from_json(self._artifacts.get_record(_key(face_model_id)))
+            return self._artifacts.get_record(_key(face_model_id))
         except ArtifactNotFound:
             return None
+
+    def _find(self, face_model_id: str, field: str) -> Manifest | None:
+        record = self._record(face_model_id)
+        try:
+            return None if record is None else Manifest.from_json(record)
+        except (ValueError, KeyError, TypeError) as error:
+            raise ArtifactCorrupt(
+                f"the manifest of the face model '{face_model_id}' cannot be read; build it again with replace, or "
+                "delete it",
+                field=field,
+            ) from error
+
+    def _sound(self, face_model_id: str) -> Manifest | None:
+        """Return a manifest, or None where there is none that can be read."""
+        try:
+            return self._find(face_model_id, "face_model_id")
+        except ArtifactCorrupt as error:
+            logger.warning("%s", error.message)
+            return None
+
+
+def _missing(face_model_id: str, field: str) -> FaceModelNotFound:
+    return FaceModelNotFound(
+        f"there is no face model '{face_model_id}'; build it, or list those there are", field=field
+    )
 
 
 def _key(face_model_id: str) -> str:
@@ -217,52 +248,3 @@ def _taken(face_model_id: str) -> Conflict:
         f"there is a face model '{face_model_id}' already: take another name, delete it, or set replace",
         field="face_model_id",
     )
-
-
-def _tensors(model: FaceModel) -> dict[str, Any]:
-    tensors: dict[str, Any] = {"embedding": model.embedding}
-    for number, item in enumerate(model.views):
-        face = item.view.face
-        looks = face.attributes
-        values = {
-            "image": item.view.image,
-            "mesh": face.mesh.points,
-            "box": face.detection.box,
-            "key_points": face.detection.key_points,
-            "landmarks": face.landmarks,
-            "embedding": face.embedding,
-            "scores": np.array([face.detection.score, face.mesh.presence, face.sharpness]),
-            "attributes": np.array(
-                [] if looks is None else [_GENDERS.index(looks.gender), looks.gender_score, looks.age_years]
-            ),
-        }
-        tensors |= {f"view.{number}.{name}": np.ascontiguousarray(value) for name, value in values.items()}
-    return tensors
-
-
-def _view(tensors: Mapping[str, Any], number: int, canonical: CanonicalFace) -> View:
-    def numbers(name: str, *shape: int) -> FloatArray:
-        array = tensors[f"view.{number}.{name}"]
-        if array.shape != shape or not np.isfinite(array).all():
-            raise ValueError(f"{name} has the shape {array.shape}")
-        return np.asarray(array, dtype=np.float64)
-
-    image = tensors[f"view.{number}.image"]
-    if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3:
-        raise ValueError("a view is no picture")
-    score, presence, sharpness = (float(value) for value in numbers("scores", 3))
-    looks = None
-    if tensors[f"view.{number}.attributes"].size:
-        gender, gender_score, age = (float(value) for value in numbers("attributes", 3))
-        looks = FaceAttributes(_GENDERS[int(gender)], gender_score, age)
-    mesh = numbers("mesh", POINTS, 3)
-    face = Face(
-        detection=Detection(numbers("box", 4), numbers("key_points", 6, 2), score),
-        mesh=Mesh(mesh, presence),
-        placement=place_face(mesh, canonical.points),
-        landmarks=numbers("landmarks", 5, 2),
-        embedding=numbers("embedding", tensors["embedding"].size),
-        sharpness=sharpness,
-        attributes=looks,
-    )
-    return View(image, face)

@@ -12,13 +12,16 @@ import numpy as np
 from core.faces import FaceAnalyser
 from core.faces.arcface import ArcFaceEmbedder, KeyPointDetector
 from core.faces.model_files import ExternalModelFile
-from core.faces.providers import Execution
+from core.faces.providers import Execution, require_available
+from core.faces.weights import ModelFileError
+from core.runtime.telemetry import NETWORK_PROVIDER
 from services.faceswap.engines.base import SwapEngine
 from services.faceswap.engines.inswapper import InswapperEngine, InswapperNetworks
 from services.faceswap.engines.mesh import MeshEngine
 from services.faceswap.engines.swap_network import SwapNetwork
 from services.faceswap.profile import InswapperFiles, ModelFileEntry, RestorerEntry, SwapProfile
 from services.faceswap.restoration.base import CROP_SIZE, DEFAULT_FIDELITY, Restorer
+from services.faceswap.restoration.fallback import RestorerWithFallback
 from services.faceswap.restoration.gfpgan_restorer import GfpganRestorer
 from services.faceswap.restoration.onnx_restorer import OnnxRestorer
 
@@ -43,6 +46,9 @@ def load_models(profile: SwapProfile, analyser: FaceAnalyser, folder: Path, exec
     Raises ModelFileError for a file that is missing, altered or of another signature, and ProviderError for a device
     that cannot be had: each says what to do. Raises NonFiniteResult for a network that overflows on that device.
     """
+    if profile.inswapper is not None or any(entry.kind == "onnx" for entry in profile.restorers):
+        # Before gigabytes of files are read.
+        require_available(execution.provider)
     files = _Files(folder)
     engines = [_engine(name, profile, files) for name in profile.engines]
     restorers = [_restorer(entry, files) for entry in profile.restorers]
@@ -61,11 +67,17 @@ def _warm_up(loaded: LoadedModels) -> None:
     for engine in loaded.engines:
         if isinstance(engine, InswapperEngine):
             engine.warm_up()
-            logger.info("engine %s runs on %s", engine.name, engine.provider)
+            _told(f"engine {engine.name}", engine.provider)
     grey = np.full((CROP_SIZE, CROP_SIZE, 3), 0.5, dtype=np.float32)
     for restorer in loaded.restorers:
         restorer.restore(grey, DEFAULT_FIDELITY)
-        logger.info("restorer %s runs on %s", restorer.name, restorer.provider)
+        _told(f"restorer {restorer.name}", restorer.provider)
+
+
+def _told(network: str, provider: str) -> None:
+    """Say in the log and in the metrics what runs a network."""
+    logger.info("%s runs on %s", network, provider)
+    NETWORK_PROVIDER.labels(network, provider).set(1)
 
 
 class _Files:
@@ -89,13 +101,21 @@ def _engine(name: str, profile: SwapProfile, files: _Files) -> Callable[[FaceAna
 def _inswapper(entries: InswapperFiles, files: _Files) -> Callable[[FaceAnalyser, Execution], SwapEngine]:
     network, embedder = files.verified(entries.network), files.verified(entries.embedder)
     detector = None if entries.detector is None else files.verified(entries.detector)
+    fallback = None if entries.fallback is None else files.verified(entries.fallback)
 
     def load(analyser: FaceAnalyser, execution: Execution) -> SwapEngine:
         networks = InswapperNetworks(
             swapper=SwapNetwork(network, execution),
             embedder=ArcFaceEmbedder(embedder, execution),
             detector=None if detector is None else KeyPointDetector(detector, execution),
+            fallback=None if fallback is None else SwapNetwork(fallback, execution),
         )
+        other = networks.fallback
+        if other is not None and other.size != networks.swapper.size:
+            raise ModelFileError(
+                f"{fallback} draws faces of {other.size} pixels, {network} of {networks.swapper.size}: a fallback is "
+                "the same network in float32"
+            )
         return InswapperEngine(networks)
 
     return load
@@ -103,5 +123,16 @@ def _inswapper(entries: InswapperFiles, files: _Files) -> Callable[[FaceAnalyser
 
 def _restorer(entry: RestorerEntry, files: _Files) -> Callable[[Execution], Restorer]:
     path = files.verified(entry.network)
+    fallback = None if entry.fallback is None else files.verified(entry.fallback)
     kind: type[GfpganRestorer] | type[OnnxRestorer] = GfpganRestorer if entry.kind == "gfpgan" else OnnxRestorer
-    return lambda execution: kind(entry.name, path, execution)
+
+    def load(execution: Execution) -> Restorer:
+        first = kind(entry.name, path, execution)
+        if fallback is None:
+            return first
+        second = kind(entry.name, fallback, execution)
+        if second.takes_fidelity != first.takes_fidelity:
+            raise ModelFileError(f"{fallback} is not the network that {path} is: a fallback is the same in float32")
+        return RestorerWithFallback(first, second)
+
+    return load

@@ -16,10 +16,8 @@ def check_pairing(pairing: Sequence[int], references: int) -> None:
     """Raise InvalidRequest when a pairing names a reference that is not there."""
     for place in pairing:
         if place >= references:
-            count = "1 reference" if references == 1 else f"{references} references"
-            raise InvalidRequest(
-                f"pairing names reference {place}, but there is only {count}, counted from 0", field="pairing"
-            )
+            count = "is only 1 reference" if references == 1 else f"are only {references} references"
+            raise InvalidRequest(f"pairing names reference {place}, but there {count}, counted from 0", field="pairing")
 
 
 def asked_faces(remaining: Remaining, choices: SwapChoices, references: int) -> list[int]:

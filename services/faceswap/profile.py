@@ -6,22 +6,19 @@ knows a profile by its name.
 
 from __future__ import annotations
 
-import tomllib
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import ConfigDict, Field, TypeAdapter, ValidationError, model_validator
+from pydantic import ConfigDict, Field, model_validator
 from pydantic.dataclasses import dataclass
+
+from core.runtime.profiles import read_profile
 
 PROFILES_FOLDER = Path(__file__).parent / "profiles"
 
 _STRICT = ConfigDict(extra="forbid")
 Name = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_.+-]{0,31}$")]
 EngineName = Literal["mesh", "inswapper"]
-
-
-class ProfileError(ValueError):
-    """A profile that does not exist or does not make sense; the message names the file and the entry."""
 
 
 @dataclass(frozen=True, kw_only=True, config=_STRICT)
@@ -46,6 +43,8 @@ class InswapperFiles:
 
     network: ModelFileEntry
     """inswapper_128, reswapper_128, reswapper_256 or hyperswap_256: told apart by their signatures."""
+    fallback: ModelFileEntry | None = None
+    """The same network in float32, drawing what `network` in half precision overflows on."""
     embedder: ModelFileEntry
     """buffalo_l's w600k_r50: the only identity that these networks know."""
     detector: ModelFileEntry | None = None
@@ -61,6 +60,8 @@ class RestorerEntry:
     kind: Literal["onnx", "gfpgan"]
     """``onnx`` for an ONNX file (GFPGAN, RestoreFormer++, CodeFormer), ``gfpgan`` for GFPGAN's PyTorch checkpoint."""
     network: ModelFileEntry
+    fallback: ModelFileEntry | None = None
+    """The same network in float32, drawing what `network` in half precision overflows on; of the same kind."""
 
 
 @dataclass(frozen=True, kw_only=True, config=_STRICT)
@@ -99,20 +100,7 @@ def load_swap_profile(name_or_path: str) -> SwapProfile:
     """Read a shipped profile by its name, or any other by the path of its TOML file.
 
     Raises:
-        ProfileError: when there is no such profile, or an entry of it is missing, unknown or out of range.
+        ProfileError: when there is no such profile, or an entry of it is missing, unknown, of another type or out of
+            range.
     """
-    path = Path(name_or_path)
-    if path.suffix != ".toml":
-        path = PROFILES_FOLDER / f"{name_or_path}.toml"
-    try:
-        data = tomllib.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        shipped = ", ".join(sorted(file.stem for file in PROFILES_FOLDER.glob("*.toml")))
-        raise ProfileError(f"no profile {name_or_path!r}: name one of {shipped}, or the path of a .toml file") from None
-    except (OSError, tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise ProfileError(f"{path}: {error}") from error
-    try:
-        return TypeAdapter(SwapProfile).validate_python(data)
-    except ValidationError as error:
-        faults = "; ".join(f"{'.'.join(map(str, fault['loc']))}: {fault['msg']}" for fault in error.errors())
-        raise ProfileError(f"{path}: {faults}") from error
+    return read_profile(SwapProfile, name_or_path, PROFILES_FOLDER)

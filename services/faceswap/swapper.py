@@ -13,10 +13,12 @@ from core.faces.arrays import Image
 from core.faces.providers import Execution
 from core.faces.weights import ALL_FILES
 from core.runtime.cancellation import CancelToken
+from likeness.errors import FaceTurnedTooFar
 from services.faceswap.catalogue import Engines, Restorers
 from services.faceswap.content_check import ContentCheck
 from services.faceswap.engines.base import EngineResult, SwapEngine
-from services.faceswap.engines.inswapper import InswapperEngine
+from services.faceswap.engines.inswapper import InswapperEngine, turn_warnings
+from services.faceswap.finishing import match_target
 from services.faceswap.loading import load_models
 from services.faceswap.outcome import SwapChoices, SwapOutcome, SwappedFace, SwapSeconds
 from services.faceswap.pairing import asked_faces, check_pairing, not_asked, pair_faces, unused_warnings
@@ -159,6 +161,9 @@ class FaceSwapper:
             swapped_at = time.perf_counter()
             token.check()
             result, visibility = self._restored(result, faces[index], choice, restorer, choices.restoration)
+            if visibility or isinstance(engine, InswapperEngine):
+                # The mesh engine bends a photo and has done so itself.
+                result = match_target(image, result, faces[index], restored=bool(visibility))
             image = result.image
             restored_at = time.perf_counter()
             score = replace(
@@ -256,8 +261,15 @@ def _changed(engine: SwapEngine, image: Image, face: Face, choice: Choice, token
     """Return `image` with `face` changed: from the chosen view, or from all by an engine that only asks who it is."""
     if not isinstance(engine, InswapperEngine):
         return engine.swap(image, face, choice.view.image, choice.view.face)
-    identity = engine.identity([(view.image, view.face) for view in choice.reference.views])
-    return engine.draw(image, face, identity, token.check)
+    views = choice.reference.views
+    try:
+        identity = engine.identity([(view.image, view.face) for view in views])
+    except FaceTurnedTooFar as error:
+        error.field = choice.reference.field
+        raise
+    result = engine.draw(image, face, identity, token.check)
+    straightest = min((view.face for view in views), key=lambda view: view.placement.turn_degrees)
+    return replace(result, warnings=(*turn_warnings("reference", straightest), *result.warnings))
 
 
 def _reference_warnings(reference: Reference) -> list[str]:

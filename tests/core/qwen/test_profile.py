@@ -4,7 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from core.qwen.profile import PROFILES_FOLDER, ProfileError, load_profile
+from core.qwen.profile import PROFILES_FOLDER, load_profile
+from core.runtime.profiles import ProfileError
 
 SHIPPED = ("miniature", "qwen")
 
