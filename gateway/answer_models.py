@@ -58,6 +58,25 @@ class FaceDocument(Document):
     sharpness: float
 
 
+class FacesDocument(Document):
+    """The faces of a picture, in the asked order."""
+
+    faces: list[FaceDocument]
+    width: int = Field(description="Of the upright picture, in pixels.")
+    height: int
+    drawing: PictureDocument | None = Field(None, description="The picture with the faces drawn on it; on request.")
+
+
+class ComparisonDocument(Document):
+    """How alike two faces are."""
+
+    identity: float = Field(
+        description="Cosine of the embeddings, −1 to 1: about 0.05 for strangers, 0.5 for two photos of one person."
+    )
+    first_face: FaceDocument
+    second_face: FaceDocument
+
+
 class SwappedFaceDocument(Document):
     """One changed face. Identities are cosines to the reference, −1 to 1."""
 

@@ -10,7 +10,7 @@ from typing import Any
 from gateway.artifacts import artifact_path
 from gateway.events import PictureReady, Progress, WorkFinished
 from likeness.face_models import FaceModel, FaceModelBuild
-from likeness.results import Face, Picture, Preview, Queued, Started, Step, SwapResult
+from likeness.results import Comparison, Face, Faces, Picture, Preview, Queued, Started, Step, SwapResult
 
 
 def picture_document(picture: Picture) -> dict[str, Any]:
@@ -43,6 +43,27 @@ def face_document(face: Face) -> dict[str, Any]:
         "gender_score": round(face.gender_score, 4),
         "age_years": round(face.age_years, 1),
         "sharpness": round(face.sharpness, 2),
+    }
+
+
+def faces_document(found: Faces) -> dict[str, Any]:
+    """Return the faces of a picture, and the picture with them drawn on it when it was asked for."""
+    document: dict[str, Any] = {
+        "faces": [face_document(face) for face in found.faces],
+        "width": found.width,
+        "height": found.height,
+    }
+    if found.drawing is not None:
+        document["drawing"] = picture_document(found.drawing)
+    return document
+
+
+def comparison_document(comparison: Comparison) -> dict[str, Any]:
+    """Return how alike two faces are."""
+    return {
+        "identity": round(comparison.identity, 4),
+        "first_face": face_document(comparison.first_face),
+        "second_face": face_document(comparison.second_face),
     }
 
 

@@ -22,7 +22,7 @@ from gateway.middleware import BodyLimitMiddleware, ContextMiddleware
 from gateway.reference import ReferenceCheck
 from gateway.rewriting import SceneRewriter
 from gateway.routes import artifacts as stored
-from gateway.routes import drawing, editing, face_models, faces, loras, operations, training
+from gateway.routes import drawing, editing, face_models, faces, looks, loras, operations, training
 from gateway.settings import GatewaySettings
 from likeness.channel import ChannelOptions
 from likeness.client import AsyncClient
@@ -76,6 +76,7 @@ def create_app(settings: GatewaySettings, lifecycle: Lifecycle | None = None) ->
     app.include_router(drawing.router)
     app.include_router(editing.router)
     app.include_router(faces.router)
+    app.include_router(looks.router)
     app.include_router(face_models.router)
     app.include_router(loras.router)
     app.include_router(training.router)

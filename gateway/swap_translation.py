@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from gateway.face_bodies import CompareBody, DetectBody
 from gateway.models import FaceModelBody, ReferenceBody, SwapBody, SwapFields
 from gateway.translation import check, fill
 from likeness._face_requests import AVERAGES, GENDERS, ORDERS
+from likeness._messages import image_output
 from likeness.common.v1 import image_pb2
 from likeness.errors import InvalidRequest
 from likeness.faceswap.v1 import face_model_service_pb2 as face_models
@@ -78,6 +80,37 @@ def detect_request(image: image_pb2.ImageInput, swap: faceswap.SwapRequest) -> f
     message = faceswap.DetectFacesRequest(image=image, order=swap.reference_order)
     if swap.HasField("min_score"):
         message.min_score = swap.min_score
+    return message
+
+
+def check_detection(body: DetectBody) -> None:
+    """Check a body before its picture is read or fetched. Raises InvalidRequest."""
+    detection_request(body, image_pb2.ImageInput(data=b"?"))
+
+
+def detection_request(body: DetectBody, image: image_pb2.ImageInput) -> faceswap.DetectFacesRequest:
+    """Return the checked message that asks for a picture's faces. Raises InvalidRequest."""
+    message = faceswap.DetectFacesRequest(image=image, order=ORDERS[body.order], thorough=body.thorough)
+    fill(message, {"min_score": body.min_score})
+    if body.drawing is not None:
+        message.drawing.CopyFrom(image_output(body.drawing))
+    check(message)
+    return message
+
+
+def check_comparison(body: CompareBody) -> None:
+    """Check a body before its pictures are read or fetched. Raises InvalidRequest."""
+    stand_in = image_pb2.ImageInput(data=b"?")
+    comparison_request(body, stand_in, stand_in)
+
+
+def comparison_request(
+    body: CompareBody, first: image_pb2.ImageInput, second: image_pb2.ImageInput
+) -> faceswap.CompareFacesRequest:
+    """Return the checked message that compares two faces. Raises InvalidRequest."""
+    message = faceswap.CompareFacesRequest(first_image=first, second_image=second, order=ORDERS[body.order])
+    fill(message, {name: getattr(body, name) for name in ("min_score", "first_face_index", "second_face_index")})
+    check(message)
     return message
 
 

@@ -69,6 +69,12 @@ class FaceMethods(ClientBase):
         request = requests.swap_request(target_image, reference_image, **arguments)
         return await self.send_swap(request, self._options(options, timeout_seconds))
 
+    async def send_compare_faces(
+        self, request: faceswap.CompareFacesRequest, options: CallOptions | None = None
+    ) -> Comparison:
+        """Send a message of the contract. Raises LikenessError."""
+        return convert.comparison(await self._faces.compare(request, options or self._default))
+
     async def compare_faces(
         self,
         first_image: ImageSource,
@@ -83,7 +89,7 @@ class FaceMethods(ClientBase):
         ``arguments``: first_face_index, second_face_index, order and min_score (0.1–0.99). Raises LikenessError.
         """
         request = requests.compare_request(first_image, second_image, **arguments)
-        return convert.comparison(await self._faces.compare(request, self._options(options, timeout_seconds)))
+        return await self.send_compare_faces(request, self._options(options, timeout_seconds))
 
     async def send_build_face_model(
         self, request: models.BuildFaceModelRequest, options: CallOptions | None = None
