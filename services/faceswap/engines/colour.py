@@ -11,11 +11,17 @@ import cv2
 import numpy as np
 
 from core.faces.arrays import FloatArray, Image
-from services.faceswap.engines.masks import blur, erode
+from services.faceswap.engines.masks import blur, erode, smoothstep
 
 _FIELD_PIXELS = 96
 """Width of a face in pixels at which low-frequency fields are worked out."""
 _BAND_ROWS = 32
+_FILL = 0.05
+"""Width in face widths over which skin goes on under what lies on it. Wider ones serve where that reaches no skin."""
+_FILL_STEPS, _FILL_TRUST = 4, 1e-3
+"""How many widths there are, each twice the one before, and how much less each wider one counts."""
+_STROKES = (5.0, 9.0)
+"""Distance in Lab to the skin around it at which a pixel beside a brow begins to be a part of it, and is."""
 _LEAST_COLOUR = 0.5
 """Share of the features' colour that stays on the darkest skin."""
 
@@ -34,7 +40,7 @@ class ToneSettings:
     """How far features follow the skin's lightness: 0 adds them as they are, 1 multiplies."""
     outer_limit: float = 16.0
     """Largest strength of features beside brows, eyes, nose and mouth, in Lab."""
-    forehead_limit: float = 5.0
+    forehead_limit: float = 7.0
     """The same on forehead and temples."""
     chroma: float = 0.85
     """Gain of the features' colour on skin, where it is partly the light's; lips and eyes keep theirs."""
@@ -64,6 +70,8 @@ class ToneMasks:
     """Where the reference's features are left out and the target's bare skin shows, without its brows."""
     coloured: FloatArray
     """Where features have a colour of their own: lips and eyes."""
+    brows: FloatArray
+    """Around the target's brows, which may be drawn beside where the mesh has them."""
     forehead: FloatArray
     """Where strands and the shadow of a fringe lie that were not told from skin."""
     middle: FloatArray
@@ -95,6 +103,10 @@ def transfer_tone(
     # Around the target's brows and hair its own skin ends softly, or their outline would show.
     bare = blur(erode(masks.target_skin, 0.03 * width), 0.02 * width)
     reference_wide, target_wide = _enlarge(reference_field, size), _enlarge(target_field, size)
+    under, kept = _skin_under(
+        _shrink(target, reduce) - target_field, _shrink(bare, reduce), _shrink(masks.brows, reduce), width * reduce
+    )
+    under, bare = _enlarge(under, size), bare * _enlarge(kept, size)
     gain_full = _enlarge(gain.astype(np.float32), size) * np.float32(settings.contrast)
     result = _enlarge(base, size)
     # At full strength the colour of lips and eyes would glow on darker skin, which reflects less light.
@@ -106,14 +118,41 @@ def transfer_tone(
         limit = settings.outer_limit + (settings.forehead_limit - settings.outer_limit) * masks.forehead[rows, :, None]
         limited = np.tanh(features / limit) * limit
         features = limited + (features - limited) * masks.middle[rows, :, None]
-        own = (target[rows] - target_wide[rows]) * bare[rows, :, None]
-        features += (own - features) * masks.plain[rows, :, None]
+        own = under[rows] + (target[rows] - target_wide[rows] - under[rows]) * bare[rows, :, None]
+        features *= 1 - masks.plain[rows, :, None]
         chroma = settings.chroma + (1 - settings.chroma) * masks.coloured[rows]
         chroma *= fading[rows]
         band = result[rows]
+        # The target's own skin comes as it is, without the gains of features.
+        band += own * masks.plain[rows, :, None]
         band[..., 0] = np.clip(band[..., 0] + features[..., 0] * gain_full[rows], 0, 100)
         band[..., 1:] += features[..., 1:] * chroma[..., None]
     return np.asarray(result)
+
+
+def _skin_under(detail: FloatArray, bare: FloatArray, brows: FloatArray, width: float) -> tuple[FloatArray, FloatArray]:
+    """What the skin would look like under brows and hair, and which of the bare skin is to be kept.
+
+    `detail` is the H×W×3 difference of a face to its wide field, `bare` (H×W, 0–1) where it is skin, `brows` (H×W, 0–1)
+    where remains of a brow may be. Returns the continued detail, H×W×3, and H×W, 0 on such remains and 1 elsewhere.
+
+    Skin is carried on by convolutions normalised over what is bare (Knutsson and Westin, CVPR 1993), over ever wider
+    surroundings. Remains of a brow are what differs from the skin carried on.
+    """
+    kept = np.ones_like(bare)
+    under = np.zeros_like(detail)
+    for _ in range(2):
+        weight = bare * kept
+        total, mass = np.zeros_like(detail), np.full_like(bare, 1e-12)
+        for step in range(_FILL_STEPS):
+            sigma, trust = _FILL * width * 2**step, np.float32(_FILL_TRUST**step)
+            total += trust * blur(detail * weight[..., None], sigma)
+            mass += trust * blur(weight, sigma)
+        under = total / mass[..., None]
+        away = np.linalg.norm(detail - under, axis=-1)
+        kept = 1 - brows * smoothstep(*_STROKES, away)
+        kept = blur(erode(kept.astype(np.float32), 0.02 * width), 0.01 * width)
+    return under, kept
 
 
 def _shrink(values: FloatArray, factor: float) -> FloatArray:

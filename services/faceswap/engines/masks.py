@@ -16,6 +16,10 @@ _TEMPLES = (
 """Outlines of the temples, from the forehead down to the cheek bones."""
 
 
+_FOREHEAD_RIM = (251, 284, 332, 297, 338, 10, 109, 67, 103, 54, 21)
+"""Where the forehead ends at the outline."""
+
+
 def smoothstep(low: float, high: float, values: FloatArray) -> FloatArray:
     """0 up to `low`, 1 from `high`, smooth between; falls when `low` is above `high`."""
     t = np.clip((values - low) / (high - low), 0, 1)
@@ -99,10 +103,22 @@ def middle(points: FloatArray, size: tuple[int, int], width: float) -> FloatArra
     return blur(grow(inside, 0.03 * width), 0.035 * width)
 
 
-def forehead(points: FloatArray, size: tuple[int, int], width: float) -> FloatArray:
-    """Forehead and temples, where hair hangs into the face; 0–1, with a soft border that does not reach the brows."""
-    brows = np.maximum(*(fill(points, brow, size, hull=True) for brow in (landmarks.RIGHT_BROW, landmarks.LEFT_BROW)))
-    bare = 1 - grow(brows, 0.02 * width)
+def around_brows(points: FloatArray, size: tuple[int, int], radius: float) -> FloatArray:
+    """The brows and what is within `radius` pixels of them. 0 or 1."""
+    brows = (fill(points, brow, size, hull=True) for brow in (landmarks.RIGHT_BROW, landmarks.LEFT_BROW))
+    return grow(np.maximum(*brows), radius)
+
+
+def forehead(points: FloatArray, size: tuple[int, int], width: float, beyond: float = 0.0) -> FloatArray:
+    """Forehead and temples, where hair hangs into the face; 0–1, with a soft border that does not reach the brows.
+
+    With `beyond` the forehead goes on above the outline by so many face widths, so that it has no soft border there.
+    """
+    bare = 1 - around_brows(points, size, 0.02 * width)
+    if beyond:
+        up = points[landmarks.FOREHEAD_TOP] - points[landmarks.NOSE_BRIDGE]
+        points = points.copy()
+        points[list(_FOREHEAD_RIM)] += up * (beyond * width / max(float(np.linalg.norm(up[:2])), 1e-6))
     above = erode(fill(points, landmarks.FOREHEAD, size, hull=True) * bare, 0.02 * width)
     beside = np.max([fill(points, temple, size) for temple in _TEMPLES], axis=0)
     return blur(np.maximum(above, beside * bare), 0.02 * width)

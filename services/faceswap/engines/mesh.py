@@ -18,7 +18,7 @@ from services.faceswap.engines import masks
 from services.faceswap.engines.base import EngineLimits, EngineResult, check_width
 from services.faceswap.engines.blend import blend_bands, seam_ratio
 from services.faceswap.engines.colour import ToneMasks, ToneSettings, to_lab, to_rgb, transfer_tone
-from services.faceswap.engines.occluders import Occluders, find_hair, find_occluders
+from services.faceswap.engines.occluders import Occluders, find_hair, find_occluders, hanging_hair
 from services.faceswap.engines.outline import bend_outline
 from services.faceswap.engines.scene import Kept, Scene, Warped
 from services.faceswap.engines.shape import ShapeModel, ShapeSettings, blend_shape, eyes_closed, mouth_triangles
@@ -65,6 +65,8 @@ class MeshSettings:
     """Where inside the outline the reference's features begin to show, and over how much they come in full."""
     hair_margin: float = 0.045
     """How far around the reference's hair its features are left out."""
+    fringe: tuple[float, float] = (0.09, 0.06)
+    """The same on the forehead, where the target's own stays, and over how much that falls off."""
     target_hair_margin: float = 0.015
     """How far around the target's hair the target's skin stays."""
     keep_glasses: bool = True
@@ -173,12 +175,17 @@ class MeshEngine:
         features = np.maximum(masks.features(scene.result, size, width), masks.features(scene.target, size, width))
         skin = masks.fill(scene.result, landmarks.OVAL, size) * (1 - features)
         rim = 1 - masks.inner_oval(scene.result, size, width, *self._settings.rim)
+        whole = masks.forehead(scene.result, size, width, beyond=_MARGIN)
+        margin, softness = (length * width for length in self._settings.fringe)
+        fringe = hanging_hair(warped.hair, whole, margin, softness)
+        hair = np.maximum(masks.soften(warped.hair, self._settings.hair_margin * width), fringe)
         return ToneMasks(
-            reference_skin=skin * (1 - warped.hair) * warped.seen,
+            reference_skin=skin * (1 - np.maximum(warped.hair, fringe)) * warped.seen,
             target_skin=skin * (1 - over.hair) * (1 - over.unlike_skin),
-            interior=masks.inner_oval(scene.result, size, width, *_INTERIOR),
-            plain=np.maximum(masks.soften(warped.hair, self._settings.hair_margin * width), rim),
+            interior=masks.inner_oval(scene.result, size, width, *_INTERIOR) * (1 - fringe),
+            plain=np.maximum(hair, rim),
             coloured=masks.blur(masks.lips_and_eyes(scene.result, size), 0.02 * width),
+            brows=masks.blur(masks.around_brows(scene.target, size, 0.1 * width), 0.02 * width),
             forehead=masks.forehead(scene.result, size, width),
             middle=masks.middle(scene.result, size, width),
         )

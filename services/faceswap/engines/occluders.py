@@ -28,6 +28,8 @@ _UNLIKE = (10.0, 16.0)
 """Distances in Lab to the skin around it at which a pixel begins to be something else, and is."""
 _SKIN_REACH = 9.0
 """Distance in Lab below which a colour is still one of the skin's."""
+_NO_SKIN = (12.0, 16.0)
+"""Distances in Lab to all colours of the skin at which a pixel begins to be something else, and is."""
 
 
 @dataclass(frozen=True)
@@ -66,9 +68,22 @@ def find_occluders(
 
 
 def find_hair(lab: FloatArray, points: FloatArray, size: tuple[int, int], width: float) -> FloatArray:
-    """Find the hair alone, as `find_occluders` does, in a tenth of its time; H×W, 0–1."""
+    """Find what hangs over forehead and temples, in a tenth of the time of `find_occluders`; H×W, 0–1.
+
+    That is its hair, and more: anything there that is not like the skin and is joined to the outline.
+    """
     search = _Search.of(lab, points, size, width)
-    return np.zeros(size, dtype=np.float32) if search is None else _enlarged(search.hair(), size)
+    return np.zeros(size, dtype=np.float32) if search is None else _enlarged(search.hair(anything=True), size)
+
+
+def hanging_hair(hair: FloatArray, forehead: FloatArray, margin: float, softness: float) -> FloatArray:
+    """The part of a forehead that hair hangs over or may have marked; H×W, 0–1.
+
+    `hair` and `forehead` are H×W, 0–1. `margin` is how many pixels around the hair found still count: its tips, the
+    gaps in it, its shadow. Over `softness` pixels (a standard deviation) it falls off, nowhere beyond the forehead.
+    """
+    found = ((hair > 0.5) & (forehead > 0.5)).astype(np.float32)
+    return np.asarray(blur(grow(found, margin), softness) * forehead) if found.any() else found
 
 
 @dataclass(frozen=True)
@@ -97,9 +112,9 @@ class _Search:
         """Height and width of the picture."""
         return self.lab.shape[0], self.lab.shape[1]
 
-    def hair(self) -> FloatArray:
-        """H×W: where hair is."""
-        return _hair(blur(self.lab, 0.008 * self.width), self.points, self.size, self.width, self.skin)
+    def hair(self, *, anything: bool = False) -> FloatArray:
+        """H×W: where hair is; with `anything`, also what is not like the skin and joined to the outline."""
+        return _hair(blur(self.lab, 0.008 * self.width), self.points, self.size, self.width, self.skin, anything)
 
 
 def _enlarged(mask: FloatArray, size: tuple[int, int]) -> FloatArray:
@@ -115,17 +130,21 @@ def _skin_samples(
     return _samples(lab[patch > 0])
 
 
-def _hair(lab: FloatArray, points: FloatArray, size: tuple[int, int], width: float, skin: FloatArray) -> FloatArray:
+def _hair(
+    lab: FloatArray, points: FloatArray, size: tuple[int, int], width: float, skin: FloatArray, anything: bool
+) -> FloatArray:
     oval = fill(points, landmarks.OVAL, size)
     zone = _upper_zone(points, size, width)
     outside = (grow(oval, 0.14 * width) > 0) & (grow(oval, 0.03 * width) == 0) & (zone > 0)
     around = _samples(lab[outside])
     around = around[_nearest(around, skin) > _SKIN_REACH]
-    if len(around) < 4:
+    if len(around) < 4 and not anything:
         return np.zeros(size, dtype=np.float32)
     to_skin = _distance(lab, skin, zone > 0)
-    to_hair = _distance(lab, around, zone > 0)
-    hairy = smoothstep(-1.0, 3.0, to_skin - 1.15 * to_hair) * smoothstep(_SKIN_REACH * 0.6, _SKIN_REACH, to_skin)
+    hairy = smoothstep(*_NO_SKIN, to_skin) if anything else np.zeros(size, dtype=np.float32)
+    if len(around) >= 4:
+        like_hair = smoothstep(-1.0, 3.0, to_skin - 1.15 * _distance(lab, around, zone > 0))
+        hairy = np.maximum(hairy, like_hair * smoothstep(_SKIN_REACH * 0.6, _SKIN_REACH, to_skin))
     hairy = hairy * zone
     count, labels = cv2.connectedComponents(((hairy > 0.5) & (grow(oval, 0.02 * width) > 0)).astype(np.uint8))
     keep = np.zeros(count, dtype=bool)
