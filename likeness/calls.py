@@ -41,7 +41,7 @@ def domain_error(error: grpc.RpcError, service: str) -> LikenessError:
     if not told and isinstance(error, grpc.aio.AioRpcError) and error.code() is grpc.StatusCode.UNAVAILABLE:
         # gRPC's own text names addresses of the deployment's inside.
         return ServiceUnavailable(
-            f"the {service} service cannot be reached; try again shortly",
+            f"the {service} service cannot be reached",
             retry_after_seconds=RETRY_AFTER_SECONDS,
             service=service,
         )

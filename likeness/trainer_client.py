@@ -70,7 +70,7 @@ class TrainingPlan:
     settings: TrainingSettings = field(default_factory=TrainingSettings)
     webhook_url: str = ""
     """Where events are sent; nowhere when empty."""
-    webhook_secret: str = ""
+    webhook_secret: str = field(default="", repr=False)
     """Key that signs them, ``whsec_…``; the deployment's own when empty."""
 
 

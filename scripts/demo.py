@@ -16,7 +16,8 @@ from pathlib import Path
 from typing import Any
 
 from scripts.contact_sheet import Scene, contact_sheet
-from scripts.supervisor import ROOT, SupervisionError, Supervisor, ending_on_signals, start_all
+from scripts.deployment import start_all
+from scripts.supervisor import ROOT, SupervisionError, Supervisor, ending_on_signals
 
 REFERENCE = ROOT / "examples" / "reference.jpg"
 PROMPTS = {

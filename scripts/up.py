@@ -10,7 +10,8 @@ from __future__ import annotations
 import argparse
 import sys
 
-from scripts.supervisor import SupervisionError, Supervisor, ending_on_signals, start_all
+from scripts.deployment import start_all
+from scripts.supervisor import SupervisionError, Supervisor, ending_on_signals
 
 COLOURS = {
     "generator": "\033[36m",
@@ -36,6 +37,7 @@ def main() -> int:
     parser.add_argument("--port", type=int, default=8080, help="port of the gateway (%(default)s)")
     parser.add_argument("--generator-port", type=int, default=50051, help="port of the generator (%(default)s)")
     parser.add_argument("--faceswap-port", type=int, default=50052, help="port of the faceswap service (%(default)s)")
+    parser.add_argument("--editor-port", type=int, default=50053, help="port of the editor (%(default)s)")
     parser.add_argument("--trainer-port", type=int, default=50054, help="port of the trainer (%(default)s)")
     parser.add_argument("--no-trainer", action="store_true", help="leave the trainer out")
     options = parser.parse_args()
@@ -46,6 +48,7 @@ def main() -> int:
                 gateway_port=options.port,
                 generator_port=options.generator_port,
                 faceswap_port=options.faceswap_port,
+                editor_port=options.editor_port,
                 trainer_port=None if options.no_trainer else options.trainer_port,
             )
             supervisor.wait_ready(address, READY_SECONDS, lambda states: None)

@@ -6,11 +6,13 @@ import difflib
 import os
 import re
 import tomllib
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, ClassVar, Literal, Self
 
-from pydantic import Field, ValidationError
+from pydantic import Field, SecretStr, ValidationError
 from pydantic.fields import FieldInfo
+from pydantic_core import ErrorDetails
 from pydantic_settings import BaseSettings, EnvSettingsSource, PydanticBaseSettingsSource, SettingsConfigDict
 
 from core.runtime.threads import cpu_count
@@ -70,11 +72,9 @@ class ProcessSettings(BaseSettings):
         try:
             return cls(**values)
         except ValidationError as error:
-            lines = (
-                f"{'.'.join(map(str, e['loc']))}: {e['msg'].removeprefix('Value error, ')} (got {e['input']!r})"
-                for e in error.errors()
-            )
-            raise SettingsError(f"{cls.service or cls.__name__} settings: " + "; ".join(lines)) from error
+            lines = [_said(error, cls.model_fields) for error in error.errors()]
+        # Not from the error: its own words show what was given, secrets too.
+        raise SettingsError(f"{cls.service or cls.__name__} settings: " + "; ".join(lines))
 
     @classmethod
     def settings_customise_sources(
@@ -175,3 +175,13 @@ def _refuse_unknown(table: dict[str, Any], known: set[str], where: str) -> None:
             close = difflib.get_close_matches(key, known, n=1)
             hint = f"; did you mean {close[0]!r}?" if close else f"; known are {', '.join(sorted(known))}"
             raise SettingsError(f"{where}: unknown key {key!r}{hint}")
+
+
+def _said(error: ErrorDetails, known: Mapping[str, FieldInfo]) -> str:
+    """Return what is wrong and what was given, unless that is a secret or, of a rule over all settings, all of them."""
+    text = error["msg"].removeprefix("Value error, ")
+    if not error["loc"]:
+        return text
+    field = known.get(str(error["loc"][0]))
+    secret = field is not None and (not field.repr or field.annotation is SecretStr)
+    return f"{'.'.join(map(str, error['loc']))}: {text}" + ("" if secret else f" (got {error['input']!r})")

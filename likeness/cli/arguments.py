@@ -25,7 +25,8 @@ from likeness.cli.ways import add_ways
 EPILOG = f"""environment:
   {GENERATOR_VARIABLE}, {FACESWAP_VARIABLE}, {EDITOR_VARIABLE},
   {TRAINER_VARIABLE}
-                        where the services are, when --server does not say
+                        where the services are, when --server, or compare's and
+                        capabilities' --generator-server and so on, do not say
 
 exit status:
   0  done                 3  the request cannot be done as it is (a bad picture, prompt, option)
@@ -67,7 +68,7 @@ def build_parser() -> argparse.ArgumentParser:
     add_identity(commands.add_parser("identity", help="tell how alike the faces of two pictures are"))
     add_ways(commands.add_parser("compare", help="make one character by swap, edit and LoRA, and measure"))
     add_face_model(commands.add_parser("face-model", help="keep a person as several photos show them"))
-    _add_capabilities(commands.add_parser("capabilities", help="tell what the services can do"))
+    _add_capabilities(commands.add_parser("capabilities", help="tell what generator and faceswap service can do"))
     lora = commands.add_parser("lora", help="keep, list, show and remove LoRAs")
     for command in add_lora_commands(lora, GENERATOR_VARIABLE, DEFAULT_GENERATOR_ADDRESS):
         add_common(command)
@@ -84,6 +85,7 @@ def _add_capabilities(parser: argparse.ArgumentParser) -> None:
         ("faceswap", FACESWAP_VARIABLE, DEFAULT_FACESWAP_ADDRESS),
     ):
         parser.add_argument(
-            f"--{name}-server", metavar="HOST:PORT", default=os.environ.get(variable, default), help="(%(default)s)"
-        )
+            f"--{name}-server", metavar="HOST:PORT", default=os.environ.get(variable, default),
+            help=f"where the {name} is (%(default)s)",
+        )  # fmt: skip
     add_common(parser)

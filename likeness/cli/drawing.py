@@ -110,5 +110,6 @@ async def draw(
     ]
     text = describe(result, files)
     if previews is not None:
-        text += f"\n{len(previews.files)} previews in {options.previews}"
+        count = len(previews.files)
+        text += f"\n{count} preview{'' if count == 1 else 's'} in {options.previews}"
     show(options, result, text, files, previews.files if previews else ())

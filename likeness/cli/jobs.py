@@ -26,10 +26,12 @@ def add_job_commands(parser: argparse.ArgumentParser) -> Iterable[argparse.Argum
         ("cancel", "stop a job; its last checkpoint is kept"),
         ("delete", "remove an ended job with its photos, caches and checkpoints"),
     ):
-        commands.add_parser(name, help=text).add_argument("job_id", metavar="JOB")
-    commands.choices["delete"].add_argument("--with-lora", action="store_true", help="remove its LoRA too")
+        commands.add_parser(name, help=text).add_argument("job_id", metavar="JOB", help="name of the job")
+    commands.choices["delete"].add_argument(
+        "--with-lora", action="store_true", help="remove the version of the LoRA that it published too"
+    )
     forget = commands.add_parser("forget", help="stop and remove all jobs of a character, and all versions of its LoRA")
-    forget.add_argument("character_id", metavar="CHARACTER")
+    forget.add_argument("character_id", metavar="CHARACTER", help="name of the character, and of its LoRA")
     for command in commands.choices.values():
         add_trainer(command)
     return commands.choices.values()

@@ -61,7 +61,9 @@ def add_server(parser: argparse.ArgumentParser, variable: str, default: str, wha
 
 def add_tenant(parser: argparse.ArgumentParser) -> None:
     """Add whose work it is."""
-    parser.add_argument("--tenant", default=DEFAULT_TENANT, help="whose LoRAs and jobs they are (%(default)s)")
+    parser.add_argument(
+        "--tenant", default=DEFAULT_TENANT, help="who asks: whose LoRAs and jobs are meant (%(default)s)"
+    )
 
 
 def tenant_options(options: argparse.Namespace) -> CallOptions:

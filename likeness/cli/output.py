@@ -41,8 +41,6 @@ def _plain(value: Any) -> Any:
         return round(value, 4)
     if isinstance(value, datetime):
         return value.isoformat()
-    if isinstance(value, datetime):
-        return value.isoformat(timespec="milliseconds")
     return str(value) if isinstance(value, Path) else value
 
 

@@ -88,16 +88,22 @@ def add_ways(parser: argparse.ArgumentParser) -> None:
     which = lora.add_mutually_exclusive_group()
     which.add_argument("--job", metavar="ID", help="the training job that made it; tells the words and the time too")
     which.add_argument(
-        "--lora", type=lora_use, metavar="ID[:VERSION][=STRENGTH]", help="the newest version when left out"
+        "--lora",
+        type=lora_use,
+        metavar="ID[:VERSION][=STRENGTH]",
+        help="a registered LoRA, newest version and strength 1 when left out",
     )
     lora.add_argument(
         "--lora-person", default="", metavar="TEXT",
         help="words for the person with it; trigger word and class word of --job, else the trigger word and --person",
     )  # fmt: skip
-    lora.add_argument("--tenant", default="default", help="whose job it is (%(default)s)")
+    lora.add_argument("--tenant", default="default", help="whose job and LoRA they are (%(default)s)")
     parser.add_argument("--engine", default="", help="swap engine; the deployment's own when left out")
     parser.add_argument(
-        "--denoise", type=float, metavar="SHARE", help="how much the editor replaces, over 0 to 1; its own default"
+        "--denoise",
+        type=float,
+        metavar="SHARE",
+        help="how much the editor replaces, over 0 to 1; its own default when left out",
     )
     parser.add_argument(
         "--judge", metavar="COMMAND",
@@ -110,8 +116,9 @@ def add_ways(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--pictures", type=Path, metavar="DIR", help="write every picture into this folder too")
     for name, variable, default in _SERVERS:
         parser.add_argument(
-            f"--{name}-server", metavar="HOST:PORT", default=os.environ.get(variable, default), help="(%(default)s)"
-        )
+            f"--{name}-server", metavar="HOST:PORT", default=os.environ.get(variable, default),
+            help=f"where the {name} is (%(default)s)",
+        )  # fmt: skip
     add_common(parser)
 
 
@@ -123,8 +130,11 @@ async def compare_ways(options: argparse.Namespace) -> None:
         raise InvalidRequest("compare draws a sheet and needs Pillow: pip install 'likeness[compare]'") from error
 
     check_place(options.output)
+    file_format = output.format_for(options.output).name
     judge = None if options.judge is None else Judge(options.judge)
     plan = _plan(options)
+    if options.pictures is not None:
+        options.pictures.mkdir(parents=True, exist_ok=True)  # what can't be written to is told before the work
     call = CallOptions(CallMetadata.new(tenant_id=options.tenant), options.timeout)
     services = (options.generator_server, options.faceswap_server, options.editor_server)
     progress = CountLine()
@@ -140,7 +150,7 @@ async def compare_ways(options: argparse.Namespace) -> None:
         finally:
             progress.close()
     drawn = sheet.contact_sheet(plan.reference, result, f"{options.reference.name}: {plan.person}")
-    drawn.save(options.output, format=output.format_for(options.output).name)
+    drawn.save(options.output, format=file_format)
     show(options, result, f"{describe_ways(result)}\n{options.output}", [options.output])
 
 

@@ -65,5 +65,7 @@ class WaysPlan:
         for field, text in texts:
             if not text.strip() or len(text) > MAX_NAME_CHARACTERS:
                 raise InvalidRequest(f"{field}: 1 to {MAX_NAME_CHARACTERS} characters are taken", field=field)
+        if self.denoise is not None and not 0 < self.denoise <= 1:
+            raise InvalidRequest("denoise: over 0 to 1 is taken", field="denoise")
         if any(not 0 <= seed < 2**32 for seed in self.seeds):
             raise InvalidRequest("seeds: 0 to 4294967295 are taken", field="seeds")

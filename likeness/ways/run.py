@@ -36,6 +36,8 @@ async def compare_ways(client: AsyncClient, plan: WaysPlan, on_progress: Progres
     makes no sense, NoFace for a reference without a face, and, when no way makes any picture, the first way's error.
     """
     plan.check()
+    if plan.lora is None and set(plan.ways) == {Way.LORA}:
+        raise InvalidRequest("lora: name the character's LoRA, or another way beside it", field="lora")
     comparison = _Comparison(client, plan, on_progress or (lambda position: None))
     warnings = await comparison.look_at_reference()
     photos_identity = await comparison.look_at_photos(warnings)

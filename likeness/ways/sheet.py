@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 import unicodedata
 
-from PIL import Image, ImageDraw, ImageFont
+from PIL import Image, ImageDraw, ImageFont, ImageOps, UnidentifiedImageError
 
 from likeness.ways.result import MadePicture, WayResult, WaysResult
 
@@ -31,9 +31,13 @@ def contact_sheet(reference: bytes, result: WaysResult, title: str) -> Image.Ima
     size = (left + columns * (CELL + MARGIN), top + sum(heights))
     sheet = Image.new("RGB", size, PAPER)
     draw = ImageDraw.Draw(sheet)
-    _place(sheet, reference, (MARGIN, MARGIN), TITLE + HEADER - MARGIN)
     _write(draw, (left, MARGIN), title, INK, 22)
-    _write(draw, (left, MARGIN + 32), "the reference is on the left", FAINT, 14)
+    try:
+        _place(sheet, reference, (MARGIN, MARGIN), TITLE + HEADER - MARGIN)
+        where = "the reference is on the left"
+    except (UnidentifiedImageError, OSError):  # the services read more formats than Pillow does everywhere
+        where = "the reference is not shown: its format cannot be read here"
+    _write(draw, (left, MARGIN + 32), where, FAINT, 14)
     for column, picture in enumerate(result.plain.pictures):
         _write(
             draw,
@@ -91,7 +95,7 @@ def _cell(sheet: Image.Image, draw: ImageDraw.ImageDraw, corner: tuple[int, int]
 def _place(sheet: Image.Image, data: bytes, corner: tuple[int, int], side: int) -> None:
     """Lay an encoded picture into the middle of a square."""
     with Image.open(io.BytesIO(data)) as opened:
-        picture = opened.convert("RGB")
+        picture = ImageOps.exif_transpose(opened).convert("RGB")
     scale = side / max(picture.size)
     size = (max(1, round(picture.width * scale)), max(1, round(picture.height * scale)))
     left, top = corner

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 import sqlalchemy as sa
 
+from likeness.errors import Cancelled
 from likeness.trainer.v1 import trainer_service_pb2 as pb2
 from services.trainer.changes import ChangeRules, apply_change
 from services.trainer.database import DATASETS, JOBS, SUPERVISION, TENANTS, Database
@@ -162,9 +163,12 @@ class AttemptStore:
 
         Raises:
             LeaseLost: the attempt holds its job no longer.
+            Cancelled: the job was told to stop, which the attempt may not have heard yet.
         """
         with self._database.write() as connection:
             record = self._held(connection, uid, attempt)
+            if record.cancel_requested_at is not None:
+                raise Cancelled("the job was cancelled")
             connection.execute(JOBS.update().where(JOBS.c.uid == record.uid).values(publish_sha256=sha256))
             return record.publish_sha256
 

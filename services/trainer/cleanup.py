@@ -4,21 +4,27 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
+import logging
 import re
 import shutil
 from collections.abc import Iterable, Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 
+from sqlalchemy.exc import SQLAlchemyError
+
 from core.runtime.artifacts import ArtifactStore
+from core.runtime.telemetry import log
 from likeness.errors import Conflict
 from services.trainer.database import Database
 from services.trainer.job_store import JobStore
-from services.trainer.photos import JOBS_PREFIX, job_prefix
+from services.trainer.photos import JOBS_PREFIX, UPLOADS_PREFIX, job_prefix
 from services.trainer.plan import LOCK_FILE
 from services.trainer.records import JobRecord
 
 _UID = re.compile(r"[0-9a-f]{32}")
+
+_logger = logging.getLogger("likeness.trainer")
 
 
 class JobRemover:
@@ -50,19 +56,28 @@ class JobRemover:
     def remove_orphans(self, before: float) -> int:
         """Remove what belongs to no job and was last changed before a moment, seconds of the epoch.
 
-        A process that is killed while it takes in photos, or while it removes a job, leaves such files. Returns how
-        many jobs' were removed.
+        A process that is killed while it takes in photos, or while it removes a job, leaves such files. What can't be
+        removed is logged, and stays until the next time. Returns of how many jobs and uploads something was removed.
         """
         moment = datetime.fromtimestamp(before, UTC)
         keys = self._artifacts.list_records(JOBS_PREFIX, modified_before=moment)
         uids = {parts[2] for key in keys if len(parts := key.split("/")) > 3 and _UID.fullmatch(parts[2])}
         folders = self._work_dir.glob("*") if self._work_dir.is_dir() else ()
-        uids |= {path.name for path in folders if _UID.fullmatch(path.name) and path.stat().st_mtime < before}
+        uids |= {path.name for path in folders if _UID.fullmatch(path.name) and _is_older(path, before)}
         removed = 0
-        for uid in uids - self._jobs.known(uids):
-            with contextlib.suppress(Conflict):
+        for uid in sorted(uids - self._jobs.known(uids)):
+            try:
                 self._remove_files(uid)
                 removed += 1
+            except Conflict:
+                continue
+            except SQLAlchemyError:
+                raise
+            except Exception as error:
+                log(_logger, logging.ERROR, "files of no job could not be removed", exc_info=error, uid=uid)
+        # No job takes an upload that is this old, so whatever is left there was not noted.
+        for key in self._artifacts.list_records(UPLOADS_PREFIX, modified_before=moment):
+            removed += self._artifacts.delete_record(key)
         return removed
 
     def remove_uploads(self, uris: Iterable[str]) -> None:
@@ -74,18 +89,27 @@ class JobRemover:
         with self._own_folder(self._work_dir / uid) as folder:
             for key in self._artifacts.list_records(job_prefix(uid)):
                 self._artifacts.delete_record(key)
-            if folder.exists():
-                shutil.rmtree(folder)
+            # Others may remove it at the same time: whose files are gone already has less to do.
+            while folder.exists():
+                with contextlib.suppress(FileNotFoundError):
+                    shutil.rmtree(folder)
 
     @contextlib.contextmanager
     def _own_folder(self, folder: Path) -> Iterator[Path]:
         """Hold a run's folder, as runs do: one that is about to end would write into it after it was removed."""
-        if not folder.exists():
+        with contextlib.ExitStack() as stack:
+            # Where there is no such file no run has come, or another call is removing the folder.
+            with contextlib.suppress(FileNotFoundError):
+                file = stack.enter_context((folder / LOCK_FILE).open("r+"))
+                try:
+                    fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                except BlockingIOError:
+                    raise Conflict("job_id: its run has not ended yet; try again shortly", field="job_id") from None
             yield folder
-            return
-        with (folder / LOCK_FILE).open("w") as file:
-            try:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                raise Conflict("job_id: its run has not ended yet; try again shortly", field="job_id") from None
-            yield folder
+
+
+def _is_older(path: Path, moment: float) -> bool:
+    try:
+        return path.stat().st_mtime < moment
+    except FileNotFoundError:  # a dry run's folder went meanwhile
+        return False

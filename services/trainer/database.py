@@ -119,14 +119,19 @@ class Database:
             raise DatabaseError("database_url: not a URL such as sqlite:///var/trainer.db") from None
         if parsed.get_backend_name() == "sqlite" and parsed.database not in (None, "", ":memory:"):
             Path(str(parsed.database)).parent.mkdir(parents=True, exist_ok=True)
-            self.engine = sa.create_engine(parsed, connect_args={"timeout": patience_seconds})
+            connect_args: dict[str, Any] = {"timeout": patience_seconds}
+            self.engine = sa.create_engine(parsed, connect_args=connect_args, hide_parameters=True)
             sa.event.listen(self.engine, "connect", _prepare_sqlite)
             sa.event.listen(self.engine, "begin", _begin_sqlite)
         elif parsed.get_backend_name() == "postgresql":
             limit = round(patience_seconds * 1000)
             options = f"-c lock_timeout={limit} -c idle_in_transaction_session_timeout={limit}"
             self.engine = sa.create_engine(
-                parsed.set(drivername="postgresql+psycopg"), pool_pre_ping=True, connect_args={"options": options}
+                parsed.set(drivername="postgresql+psycopg"),
+                pool_pre_ping=True,
+                connect_args={"options": options},
+                # Errors are logged, and parameters name characters and hold keys.
+                hide_parameters=True,
             )
         else:
             raise DatabaseError("database_url: must begin with sqlite:/// and a file's path, or postgresql://")

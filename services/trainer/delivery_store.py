@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import sqlalchemy as sa
 
@@ -22,7 +22,7 @@ class Delivery:
     message_id: str
     uid: str
     url: str
-    secret: str
+    secret: str = field(repr=False)
     """The job's own; empty for the deployment's."""
     body: str
     attempt: int

@@ -19,6 +19,8 @@ class Forgetting:
 
     tenant_id: str
     character_id: str
+    begun_at: float
+    """Seconds of the epoch; tells it from an earlier deletion of the same character."""
     done: bool = False
     job_ids: tuple[str, ...] = ()
     """The jobs that were there, removed or not yet."""
@@ -97,9 +99,11 @@ class ForgetStore:
             connection.execute(FORGETTING.delete().where(FORGETTING.c.begun_at < moment, FORGETTING.c.done))
 
     def _update(self, forgetting: Forgetting, **values: object) -> None:
+        """Change a deletion; one that another trainer has finished, or that was begun anew since, stays as it is."""
+        named = _named(forgetting.tenant_id, forgetting.character_id)
+        this = (*named, FORGETTING.c.begun_at == forgetting.begun_at, ~FORGETTING.c.done)
         with self._database.write() as connection:
-            named = _named(forgetting.tenant_id, forgetting.character_id)
-            connection.execute(FORGETTING.update().where(*named).values(**values))
+            connection.execute(FORGETTING.update().where(*this).values(**values))
 
 
 def check_not_forgotten(connection: sa.Connection, tenant_id: str, character_id: str) -> None:
@@ -120,6 +124,7 @@ def _forgetting(row: sa.Row[tuple[object, ...]]) -> Forgetting:
     return Forgetting(
         tenant_id=values["tenant_id"],
         character_id=values["character_id"],
+        begun_at=values["begun_at"],
         done=values["done"],
         job_ids=tuple(json.loads(values["job_ids"])),
         lora_versions=tuple(json.loads(values["lora_versions"])),

@@ -6,6 +6,8 @@ import logging
 import time
 from collections.abc import Callable
 
+from sqlalchemy.exc import SQLAlchemyError
+
 from core.runtime.telemetry import log
 from likeness.errors import Conflict, LikenessError
 from likeness.trainer.v1 import trainer_service_pb2 as pb2
@@ -59,11 +61,16 @@ class Forgetter:
             self._tried_at[key] = self._clock()
             try:
                 self._go_on(forgetting)
-            except (LikenessError, OSError) as error:
-                text = error.message if isinstance(error, LikenessError) else f"files could not be removed: {error}"
-                self._store.note_error(forgetting, text)
-                log(_logger, logging.WARNING, "a character is not forgotten yet", tenant=key[0], why=text)
+            except SQLAlchemyError:
+                raise
+            except LikenessError as error:
+                self._store.note_error(forgetting, error.message)
+                log(_logger, logging.WARNING, "a character is not forgotten yet", tenant=key[0], why=error.message)
                 return  # a generator that does not answer takes its time: runs want to be looked after meanwhile
+            except Exception as error:
+                # The store's and the system's own words name paths and buckets: they are for the log.
+                self._store.note_error(forgetting, "its files could not be removed; the trainer's log tells more")
+                log(_logger, logging.ERROR, "a character's files stay", exc_info=error, tenant=key[0])
 
     def _go_on(self, forgetting: Forgetting) -> None:
         tenant_id, character_id = forgetting.tenant_id, forgetting.character_id
@@ -79,7 +86,7 @@ class Forgetter:
             return  # the next look finds their runs gone
         versions = self._loras.forget(tenant_id, character_id)
         self._store.finish(forgetting, versions)
-        del self._tried_at[tenant_id, character_id]
+        self._tried_at.pop((tenant_id, character_id), None)
         log(_logger, logging.INFO, "a character is forgotten", tenant=tenant_id, jobs=len(forgetting.job_ids))
 
     def _stop(self, record: JobRecord) -> None:

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import uuid
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import ParamSpec, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -23,6 +24,8 @@ from services.trainer.plan import photo_file
 from services.trainer.records import StoredPhoto
 
 MIN_PHOTOS, MAX_PHOTOS = 4, 100
+P = ParamSpec("P")
+T = TypeVar("T")
 JOBS_PREFIX = "training/jobs"
 UPLOADS_PREFIX = "training/uploads"
 
@@ -100,11 +103,10 @@ class PhotoIntake:
         try:
             async for photo in photos:
                 await self.decode(photo)
-                uri = await asyncio.to_thread(self._artifacts.put, photos_prefix(uid), photo.data, ".photo")
+                uri = await _to_its_end(self._artifacts.put, photos_prefix(uid), photo.data, ".photo")
                 kept.append(StoredPhoto(uri, photo.name, photo.caption))
         except BaseException:
-            for item in kept:
-                await asyncio.shield(asyncio.to_thread(self._artifacts.delete, item.uri))
+            await asyncio.shield(asyncio.to_thread(self._drop, uid))
             raise
         return tuple(kept)
 
@@ -118,8 +120,7 @@ class PhotoIntake:
         async for photo in photos:
             entry = PhotoFile(file=photo_file(len(entries)), name=photo.name, caption=photo.caption)
             path = folder / entry.file
-            await asyncio.to_thread(path.parent.mkdir, parents=True, exist_ok=True)
-            await asyncio.to_thread(path.write_bytes, photo.data)
+            await _to_its_end(_write, path, photo.data)
             entries.append(entry)
         return tuple(entries)
 
@@ -130,10 +131,36 @@ class PhotoIntake:
         prefix = f"{UPLOADS_PREFIX}/{uuid.uuid4().hex}"
         return await asyncio.to_thread(self._artifacts.put, prefix, data, ".photo")
 
+    def _drop(self, uid: str) -> None:
+        for key in self._artifacts.list_records(photos_prefix(uid)):
+            self._artifacts.delete_record(key)
+
     def _read(self, image: image_pb2.ImageInput, field: str) -> bytes:
         if image.WhichOneof("source") == "artifact_uri":
             return self._artifacts.get(image.artifact_uri, field=field, max_bytes=MAX_BYTES)
         return image.data
+
+
+async def _to_its_end(work: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> T:
+    """Do blocking work in a thread. A caller that is cancelled waits for it, so that it can clear away what came."""
+    task = asyncio.ensure_future(asyncio.to_thread(work, *args, **kwargs))
+    try:
+        return await asyncio.shield(task)
+    except asyncio.CancelledError:
+        await asyncio.wait([task])
+        raise
+
+
+def _write(path: Path, data: bytes) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(data)
+
+
+def content_of_upload(uri: str) -> str:
+    """Return the URI of an uploaded photo without its own folder: equal for equal photos. Other URIs stay."""
+    place, _, name = uri.rpartition("/")
+    folder, _, upload = place.rpartition("/")
+    return f"{folder}/{name}" if upload and folder == f"artifact://{UPLOADS_PREFIX}" else uri
 
 
 def job_prefix(uid: str) -> str:

@@ -88,11 +88,13 @@ class LoraPublisher:
         return CallOptions(CallMetadata.new(tenant_id=self._tenant_id), _CALL_SECONDS)
 
     def _find(self, lora_id: str, wanted: set[str | None]) -> Lora | None:
-        """Return a late version of one of these files."""
+        """Return a late version of one of these files, of the tenant's own."""
         options = self._options()
         try:
             newest = self._client.get_lora(lora_id, options=options)
         except LoraNotFound:
+            return None
+        if newest.shared != (self._tenant_id == DEFAULT_TENANT):
             return None
         if newest.sha256 in wanted:
             return newest

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable
+
+from sqlalchemy.exc import SQLAlchemyError
 
 from core.runtime.telemetry import log
-from likeness.errors import Conflict, LikenessError
+from likeness.errors import Conflict, DeadlineExceeded, ModelLoading, QueueFull, ServiceUnavailable
 from services.trainer.cleanup import JobRemover
 from services.trainer.forget_store import ForgetStore
 from services.trainer.job_store import JobStore
@@ -13,6 +16,7 @@ from services.trainer.lora_removal import LoraRemoval
 from services.trainer.records import JobRecord
 from services.trainer.settings import TrainerSettings
 
+_AWAY = (ServiceUnavailable, ModelLoading, QueueFull, DeadlineExceeded)
 _SWEEP_SECONDS = 60.0
 _DAY_SECONDS = 86_400.0
 
@@ -45,16 +49,22 @@ class Retention:
         """
         if now - self._swept_at > _SWEEP_SECONDS:
             self._swept_at = now
-            self._sweep(now)
+            self._deletions.take_before(now - _DAY_SECONDS)
+            for sweep in (self._sweep_uploads, self._sweep_jobs):
+                _carefully(sweep, now)
         if now - self._cleared_at > _DAY_SECONDS:
             self._cleared_at = now
-            # The photos of a job that is being created are there before it is.
-            if orphans := self._remover.remove_orphans(now - _DAY_SECONDS):
-                log(_logger, logging.WARNING, "files of no job were removed", jobs=orphans)
+            _carefully(self._sweep_orphans, now)
 
-    def _sweep(self, now: float) -> None:
+    def _sweep_uploads(self, now: float) -> None:
         self._remover.remove_uploads(self._jobs.take_uploads_before(now - _DAY_SECONDS))
-        self._deletions.take_before(now - _DAY_SECONDS)
+
+    def _sweep_orphans(self, now: float) -> None:
+        # The photos of a job that is being created are there before it is.
+        if orphans := self._remover.remove_orphans(now - _DAY_SECONDS):
+            log(_logger, logging.WARNING, "files of no job were removed", jobs=orphans)
+
+    def _sweep_jobs(self, now: float) -> None:
         if not self._settings.retention_days:
             return
         past = now - self._settings.retention_days * _DAY_SECONDS
@@ -63,9 +73,13 @@ class Retention:
                 self._remove(record)
             except Conflict:  # its run has not let go of its folder: the next sweep takes it
                 continue
-            except (LikenessError, OSError) as error:
-                log(_logger, logging.WARNING, "a job past its retention stays", uid=record.uid, why=str(error))
+            except _AWAY as error:  # the generator is away, and each job would wait for it
+                log(_logger, logging.WARNING, "jobs past their retention stay", why=error.message)
                 return
+            except SQLAlchemyError:
+                raise
+            except Exception as error:
+                log(_logger, logging.ERROR, "a job past its retention stays", exc_info=error, uid=record.uid)
 
     def _remove(self, record: JobRecord) -> None:
         if self._settings.retention_loras and record.message.HasField("lora"):
@@ -73,3 +87,13 @@ class Retention:
             self._loras.remove(record.tenant_id, lora.lora_id, lora.version)
         self._remover.remove(record)
         log(_logger, logging.INFO, "a job is past its retention", uid=record.uid, tenant=record.tenant_id)
+
+
+def _carefully(sweep: Callable[[float], None], now: float) -> None:
+    """Sweep; a store that fails must not keep the other sweeps, or runs, from being looked after."""
+    try:
+        sweep(now)
+    except SQLAlchemyError:
+        raise
+    except Exception as error:
+        log(_logger, logging.ERROR, "what is past its time could not be removed", exc_info=error)

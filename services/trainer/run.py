@@ -129,7 +129,11 @@ class Attempt:
         self._token.check()
         self._reporter.ranked(result.ranking, result.manifest)
         self._reporter.enter(pb2.TrainingJob.STATE_PUBLISHING)
-        earlier = self._store.begin_publishing(self._uid, self._attempt, result.sha256)
+        try:
+            earlier = self._store.begin_publishing(self._uid, self._attempt, result.sha256)
+        except Cancelled:
+            self._end(_Stop.CANCEL)
+            raise
         # A call that is repeated by itself could publish twice.
         channel = ChannelOptions(attempts=1)
         with Client(self._settings.generator_address, channel_options=channel) as client:

@@ -22,6 +22,7 @@ from likeness.trainer.v1 import trainer_service_pb2_grpc
 from services.trainer.dry_run import forecast
 from services.trainer.engine import TrainerEngine, TrainerWorker, wait_for
 from services.trainer.job_store import NewJob
+from services.trainer.photos import content_of_upload
 from services.trainer.plan import training_spec
 from services.trainer.records import ENDED, JobRecord, State
 from services.trainer.webhook_message import decode_secret
@@ -59,11 +60,13 @@ class TrainerServicer(trainer_service_pb2_grpc.TrainerServiceServicer):
         Raises InvalidRequest, the image, artifact and fetch errors, Conflict, QueueFull.
         """
         metadata = current_metadata()
-        sha256 = hashlib.sha256(request.SerializeToString(deterministic=True)).hexdigest()
+        sha256 = _request_sha256(request)
         found = await asyncio.to_thread(
             self._jobs.find, metadata.tenant_id, request.job_id, metadata.idempotency_key, sha256
         )
+        uploads = [image.artifact_uri for image in request.images if image.artifact_uri]
         if found is not None:
+            await asyncio.to_thread(self._take_uploads, uploads)
             return pb2.CreateTrainingJobResponse(job=await self._message(found))
         spec = training_spec(request, self._engine.settings, job_id=request.job_id)
         await self._check_webhook(request)
@@ -82,15 +85,7 @@ class TrainerServicer(trainer_service_pb2_grpc.TrainerServiceServicer):
             class_word=spec.settings.class_word,
             idempotency_key=metadata.idempotency_key,
         )
-        created = False
-        try:
-            record, created = await asyncio.to_thread(self._jobs.create, job)
-        finally:
-            if not created:
-                for photo in photos:
-                    await asyncio.to_thread(self._engine.artifacts.delete, photo.uri)
-        if created:
-            await asyncio.to_thread(self._take_uploads, [image.artifact_uri for image in request.images])
+        record = await asyncio.to_thread(self._create, job, uploads)
         return pb2.CreateTrainingJobResponse(job=await self._message(record))
 
     async def DryRunTraining(self, request: pb2.DryRunTrainingRequest, context: Context) -> pb2.DryRunTrainingResponse:
@@ -178,7 +173,7 @@ class TrainerServicer(trainer_service_pb2_grpc.TrainerServiceServicer):
                 return pb2.DeleteTrainingJobResponse()
             except Conflict:
                 # A job is told to have ended a moment before its run lets go of its folder.
-                if not record.ended or time.monotonic() > ends:
+                if not record.ended or time.monotonic() > ends or self._worker.leaving.is_set():
                     raise
             await wait_for(self._worker.leaving, self._engine.settings.poll_seconds)
 
@@ -208,8 +203,20 @@ class TrainerServicer(trainer_service_pb2_grpc.TrainerServiceServicer):
             answer.lora_versions.extend(found.lora_versions)
         return answer
 
+    def _create(self, job: NewJob, uploads: list[str]) -> JobRecord:
+        """Keep a job. In one piece: a call that ends meanwhile must not take the photos from a job that is there."""
+        created = False
+        try:
+            record, created = self._jobs.create(job)
+        finally:
+            if not created:
+                for photo in job.photos:
+                    self._engine.artifacts.delete(photo.uri)
+        self._take_uploads(uploads)
+        return record
+
     def _take_uploads(self, uris: list[str]) -> None:
-        self._engine.remover.remove_uploads(self._jobs.take_uploads(uri for uri in uris if uri))
+        self._engine.remover.remove_uploads(self._jobs.take_uploads(uris))
 
     async def _record(self, job_id: str) -> JobRecord:
         return await asyncio.to_thread(self._jobs.get, current_metadata().tenant_id, job_id)
@@ -233,6 +240,18 @@ class TrainerServicer(trainer_service_pb2_grpc.TrainerServiceServicer):
                 "webhook_secret: this deployment signs with no key of its own; bring one", field="webhook_secret"
             )
         await self._engine.webhooks.check(request.webhook_url, field="webhook_url")
+
+
+def _request_sha256(request: pb2.CreateTrainingJobRequest) -> str:
+    """Return what tells a request from others. Each upload has a place of its own; here its content counts alone."""
+    if any(image.artifact_uri for image in request.images):
+        named = pb2.CreateTrainingJobRequest()
+        named.CopyFrom(request)
+        for image in named.images:
+            if image.artifact_uri:
+                image.artifact_uri = content_of_upload(image.artifact_uri)
+        request = named
+    return hashlib.sha256(request.SerializeToString(deterministic=True)).hexdigest()
 
 
 def _deadline(context: Context) -> float | None:

@@ -32,7 +32,7 @@ class TrainerSettings(ServiceSettings):
     """A generator's profile of one's own; takes the place of ``profile``."""
     offline: bool = False
     """Take weights of the hub from the local cache only."""
-    database_url: str = "sqlite:///var/trainer/trainer.db"
+    database_url: str = Field("sqlite:///var/trainer/trainer.db", repr=False)
     """Where jobs are kept: ``sqlite:///<path>``, or ``postgresql://…`` when several trainers share them."""
     work_dir: Path = Path("var/trainer/runs")
     """Where runs keep caches and checkpoints; a Kubernetes Job must see the same folder at the same path."""
@@ -68,7 +68,7 @@ class TrainerSettings(ServiceSettings):
     """What an hour of training costs, for dry runs."""
     currency: str = Field("", max_length=10)
     """Currency of the price."""
-    webhook_secret: str = ""
+    webhook_secret: str = Field("", repr=False)
     """Key that signs webhooks of jobs that bring none: ``whsec_`` and 24 to 64 bytes in base64."""
     webhook_progress_seconds: float = Field(30.0, ge=0, le=86_400)
     """Shortest time between two messages of progress to a job's webhook."""

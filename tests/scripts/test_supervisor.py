@@ -6,7 +6,6 @@ import signal
 import subprocess
 import sys
 import threading
-from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 
 import grpc
@@ -117,31 +116,6 @@ def test_a_second_ctrl_c_kills_what_does_not_end(monkeypatch: pytest.MonkeyPatch
         supervisor.start("generator", {"behaviour": "stubborn"})
         supervisor.address_of("generator", 30)
     assert lines[-1] == "ending takes for ever"
-
-
-def test_all_processes_get_the_same_artifact_store(monkeypatch: pytest.MonkeyPatch) -> None:
-    class Recorder(Supervisor):
-        """Keeps what it is told to start."""
-
-        def __init__(self) -> None:
-            super().__init__(lambda name, line: None)
-            self.told: dict[str, Mapping[str, str | int | float]] = {}
-
-        def start(self, name: str, settings: Mapping[str, str | int | float]) -> None:
-            self.told[name] = settings
-
-        def address_of(self, name: str, timeout_seconds: float) -> str:
-            return f"127.0.0.1:{self.told[name]['port']}"
-
-    monkeypatch.setenv("LIKENESS_ARTIFACTS_URL", "/srv/pictures")
-    monkeypatch.setattr(module, "has_editor", lambda: False)
-    recorder = Recorder()
-    assert module.start_all(recorder, gateway_port=1, generator_port=2, faceswap_port=3) == "127.0.0.1:1"
-    assert list(recorder.told) == ["generator", "faceswap", "gateway"]
-    module.start_all(recorder, gateway_port=1, generator_port=2, faceswap_port=3, trainer_port=4)
-    assert {settings["artifacts_url"] for settings in recorder.told.values()} == {"/srv/pictures"}
-    assert recorder.told["trainer"]["generator_address"] == "127.0.0.1:2"
-    assert recorder.told["gateway"]["trainer_address"] == "127.0.0.1:4"
 
 
 def test_a_process_serves_when_its_health_service_says_so() -> None:

@@ -45,7 +45,7 @@ class FakeLoras(lora_service_pb2_grpc.LoraServiceServicer):
 
     async def ListLoras(self, request: pb2.ListLorasRequest, context: Any) -> pb2.ListLorasResponse:
         """List, two a page."""
-        loras = self._of_tenant()
+        loras = self._visible()
         ids = [lora_id for lora_id in sorted(loras) if lora_id > request.page_token]
         page = ids[: request.page_size or 2]
         token = page[-1] if len(ids) > len(page) else ""
@@ -53,7 +53,7 @@ class FakeLoras(lora_service_pb2_grpc.LoraServiceServicer):
 
     async def GetLora(self, request: pb2.GetLoraRequest, context: Any) -> pb2.GetLoraResponse:
         """Describe one."""
-        return pb2.GetLoraResponse(lora=self._find(request.lora_id, request.version)[-1])
+        return pb2.GetLoraResponse(lora=self._find(self._visible(), request.lora_id, request.version)[-1])
 
     async def DeleteLora(self, request: pb2.DeleteLoraRequest, context: Any) -> pb2.DeleteLoraResponse:
         """Remove."""
@@ -62,7 +62,7 @@ class FakeLoras(lora_service_pb2_grpc.LoraServiceServicer):
             raise self.error
         if request.forget and request.lora_id not in loras:
             return pb2.DeleteLoraResponse()
-        removed = self._find(request.lora_id, request.version)
+        removed = self._find(loras, request.lora_id, request.version)
         loras[request.lora_id] = [lora for lora in loras[request.lora_id] if lora not in removed]
         if not loras[request.lora_id]:
             del loras[request.lora_id]
@@ -84,6 +84,7 @@ class FakeLoras(lora_service_pb2_grpc.LoraServiceServicer):
             modules=240,
             format="kohya",
             base_model="likeness/fake",
+            shared=current_metadata().tenant_id == DEFAULT_TENANT,
         )
         lora.create_time.FromSeconds(1_800_000_000)
         versions.append(lora)
@@ -92,8 +93,12 @@ class FakeLoras(lora_service_pb2_grpc.LoraServiceServicer):
     def _of_tenant(self) -> dict[str, list[pb2.Lora]]:
         return self.tenants.setdefault(current_metadata().tenant_id, {})
 
-    def _find(self, lora_id: str, version: int) -> list[pb2.Lora]:
-        found = [lora for lora in self._of_tenant().get(lora_id, []) if version in (0, lora.version)]
+    def _visible(self) -> dict[str, list[pb2.Lora]]:
+        return {**self.loras, **self._of_tenant()}
+
+    @staticmethod
+    def _find(loras: dict[str, list[pb2.Lora]], lora_id: str, version: int) -> list[pb2.Lora]:
+        found = [lora for lora in loras.get(lora_id, []) if version in (0, lora.version)]
         if not found:
             raise LoraNotFound(f"no LoRA {lora_id!r}", field="lora_id")
         return found

@@ -15,9 +15,9 @@ import json
 import re
 import uuid
 from collections.abc import Iterable, Iterator
-from contextlib import suppress
 from dataclasses import asdict, dataclass, fields
 from datetime import UTC, datetime
+from itertools import islice
 
 from core.runtime.artifacts import ArtifactStore
 from likeness.errors import ArtifactCorrupt, ArtifactNotFound, Conflict, InvalidRequest, LoraNotFound
@@ -86,7 +86,8 @@ class LoraRegistry:
     ) -> LoraRecord:
         """Keep a checked file as the tenant's next version of ``lora_id``. Raises InvalidRequest for a bad id."""
         _check_id(lora_id)
-        uri = self._store.put(f"{_root(tenant_id)}/{lora_id}/{uuid.uuid4().hex}", data, ".safetensors")
+        folder = f"{_root(tenant_id)}/{lora_id}/{uuid.uuid4().hex}"
+        uri = self._store.put(folder, data, ".safetensors")
         version = max(self._versions(lora_id, tenant_id), default=0) + 1
         while True:
             record = LoraRecord(
@@ -104,24 +105,32 @@ class LoraRegistry:
                 self._store.put_record(_manifest(lora_id, version, tenant_id), json.dumps(asdict(record)).encode())
             except Conflict:  # another one was faster
                 version += 1
+                continue
             except BaseException:
                 self._store.delete(uri)
                 raise
-            else:
+            if self._store.exists(uri):
                 return record
+            # The name was forgotten between the file and the manifest: this one comes after that.
+            if self._read(lora_id, version, tenant_id) == record:
+                self._store.delete_record(_manifest(lora_id, version, tenant_id))
+            self._store.put(folder, data, ".safetensors")
+            version = 1
 
     def get(
         self, lora_id: str, version: int = 0, *, tenant_id: str = DEFAULT_TENANT, field: str = "lora_id"
     ) -> LoraRecord:
         """Return a version, the newest when 0. Raises LoraNotFound and InvalidRequest, both with ``field``."""
         _check_id(lora_id, field)
-        for owner in dict.fromkeys((tenant_id, DEFAULT_TENANT)):
-            newest = self._newest(lora_id, owner)
-            record = self._read(lora_id, version, owner) if version else newest
-            if record is not None:
+        for owner in _seen_by(tenant_id):
+            if version and (record := self._read(lora_id, version, owner)) is not None:
                 return record
-            if newest is not None:  # a name of one's own hides the shared one, whatever its versions are
-                break
+            newest = self._newest(lora_id, self._versions(lora_id, owner), owner)
+            if newest is None:
+                continue
+            if not version:
+                return newest
+            break  # a name of one's own hides the shared one, whatever its versions are
         raise _not_found(lora_id, version, field)
 
     def list(
@@ -139,15 +148,19 @@ class LoraRegistry:
         """
         if after:
             _check_id(after, "page_token")
-        ids = {lora_id for owner in {tenant_id, DEFAULT_TENANT} for lora_id, _ in self._manifests(owner)}
+        owners = _seen_by(tenant_id)
+        versions: dict[str, dict[str, list[int]]] = {}
+        for owner in owners:
+            for lora_id, version in self._manifests(owner):
+                versions.setdefault(lora_id, {}).setdefault(owner, []).append(version)
         records: list[LoraRecord] = []
-        for lora_id in sorted(ids):
-            if lora_id <= after:
-                continue
+        for lora_id in sorted(name for name in versions if name > after):
             if len(records) == page_size:
                 return tuple(records), records[-1].lora_id
-            with suppress(LoraNotFound):  # all its versions are deleted
-                records.append(self.get(lora_id, tenant_id=tenant_id))
+            known = versions[lora_id]
+            found = (self._newest(lora_id, known[owner], owner) for owner in owners if owner in known)
+            # There is none when all its versions are deleted.
+            records.extend(islice((record for record in found if record is not None), 1))
         return tuple(records), ""
 
     def delete(self, lora_id: str, version: int = 0, *, tenant_id: str = DEFAULT_TENANT) -> tuple[LoraRecord, ...]:
@@ -172,6 +185,10 @@ class LoraRegistry:
         keys = self._store.list_records(f"{_root(tenant_id)}/{lora_id}")
         for key in sorted(keys, key=lambda key: not key.endswith(".json")):
             self._store.delete_record(key)
+        # Of one that was being registered the file may have gone, and its manifest come after that.
+        for record in self._records(lora_id, self._versions(lora_id, tenant_id), tenant_id):
+            if not self._store.exists(record.uri):
+                self._store.delete_record(_manifest(lora_id, record.version, tenant_id))
         return removed
 
     def read(self, record: LoraRecord, *, field: str | None = None) -> bytes:
@@ -198,9 +215,10 @@ class LoraRegistry:
         """All version numbers that were ever given, in order."""
         return tuple(sorted(version for _, version in self._manifests(tenant_id, lora_id)))
 
-    def _newest(self, lora_id: str, tenant_id: str) -> LoraRecord | None:
-        versions = reversed(self._versions(lora_id, tenant_id))
-        return next((record for number in versions if (record := self._read(lora_id, number, tenant_id))), None)
+    def _newest(self, lora_id: str, versions: Iterable[int], tenant_id: str) -> LoraRecord | None:
+        """Return the newest of these versions that is not deleted."""
+        newest_first = sorted(versions, reverse=True)
+        return next((record for number in newest_first if (record := self._read(lora_id, number, tenant_id))), None)
 
     def _records(self, lora_id: str, versions: Iterable[int], tenant_id: str) -> tuple[LoraRecord, ...]:
         return tuple(record for number in versions if (record := self._read(lora_id, number, tenant_id)) is not None)
@@ -227,6 +245,11 @@ def _check_id(lora_id: str, field: str = "lora_id") -> None:
 def _not_found(lora_id: str, version: int, field: str) -> LoraNotFound:
     what = f"{lora_id!r} version {version}" if version else repr(lora_id)
     return LoraNotFound(f"no LoRA {what} is registered: GET /loras or ListLoras tells which are", field=field)
+
+
+def _seen_by(tenant_id: str) -> tuple[str, ...]:
+    """Return whose LoRAs a tenant sees, its own first."""
+    return tuple(dict.fromkeys((tenant_id, DEFAULT_TENANT)))
 
 
 def _root(tenant_id: str) -> str:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import traceback
 from pathlib import Path
+from typing import Any, ClassVar, Self
 
 import pytest
-from pydantic import Field, ValidationError
+from pydantic import Field, SecretStr, ValidationError, model_validator
 
 from core.runtime.settings import ProcessSettings, ServiceSettings, SettingsError
 
@@ -133,3 +135,29 @@ def test_a_process_without_a_device_shares_the_file_but_takes_no_setting_of_serv
     write(tmp_path, monkeypatch, "[gateway]\ndevice = 'cuda'\n")
     with pytest.raises(SettingsError, match=r"\[gateway\]: unknown key 'device'"):
         GatewaySettings.load()
+
+
+class WithSecrets(ServiceSettings):
+    """Settings of which some must be read by nobody."""
+
+    service: ClassVar[str] = "generator"
+    key: str = Field("", repr=False, max_length=4)
+    token: SecretStr = Field(SecretStr(""), max_length=4)
+    size: int = 0
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Self:
+        if self.size > 9:
+            raise ValueError("size is too large")
+        return self
+
+
+@pytest.mark.parametrize(
+    "values", [{"key": "a secret"}, {"token": "a secret"}, {"key": "asec", "token": "asec", "size": 10}]
+)
+def test_no_error_shows_a_secret(values: dict[str, Any]) -> None:
+    with pytest.raises(SettingsError) as told:
+        WithSecrets.load(**values)
+    shown = "".join(traceback.format_exception(told.value))
+    assert not any(word in shown for word in ("a secret", "asec"))
+    assert any(name in str(told.value) for name in values)

@@ -1,6 +1,8 @@
 from __future__ import annotations
 
-from PIL import Image
+import io
+
+from PIL import ExifTags, Image
 
 from likeness.results import Picture
 from likeness.ways.result import MadePicture, WayError, WaysResult, way_result
@@ -51,3 +53,27 @@ def test_a_way_without_pictures_takes_no_row_of_empty_cells() -> None:
     with_swap = contact_sheet(picture(), WaysResult(plain, (way_result("swap", [made(RED, 1)]),), None), "x")
     assert share_of(with_edit, MISSING) == 0
     assert with_edit.height < with_swap.height - CELL / 2
+
+
+def test_a_reference_that_only_the_services_can_read_costs_no_sheet() -> None:
+    result = WaysResult(way_result("plain", [made(RED, 1)]), (), None)
+    sheet = contact_sheet(b"a photo of another kind", result, "anna")
+    assert abs(share_of(sheet, RED) - 2 / 3) < 0.02
+
+
+def test_a_reference_that_was_taken_upright_stands_upright() -> None:
+    lying = Image.new("RGB", (60, 30), RED)
+    lying.paste(BLUE, (30, 0, 60, 30))
+    exif = Image.Exif()
+    exif[ExifTags.Base.Orientation] = 6  # to be turned a quarter clockwise: the left end comes up
+    buffer = io.BytesIO()
+    lying.save(buffer, "PNG", exif=exif)
+    white = way_result("plain", [made(PAPER, 1)])
+    sheet = contact_sheet(buffer.getvalue(), WaysResult(white, (), None), "anna")
+    rows = {colour: set[int]() for colour in (RED, BLUE)}
+    for y in range(sheet.height):
+        for x in range(sheet.width):
+            pixel = sheet.getpixel((x, y))
+            if pixel in rows:
+                rows[pixel].add(y)
+    assert max(rows[RED]) < min(rows[BLUE])

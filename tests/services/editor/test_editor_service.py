@@ -17,6 +17,7 @@ from likeness.errors import (
     ImageFormatUnsupported,
     ImageUnreadable,
     InvalidRequest,
+    LoraNotFound,
     PromptTooLong,
     QueueFull,
     UnknownMode,
@@ -81,6 +82,15 @@ async def test_a_scene_is_composed_into_an_instruction(editor: RunningEditor) ->
     assert "on the beach" in finished.instruction
     assert "Picture 1 and Picture 2" in finished.instruction
     assert finished.denoise == 1.0
+
+
+async def test_a_lora_of_one_tenant_acts_for_no_other(editor: RunningEditor) -> None:
+    editor.loras.register("style", save(random_lora(seed=9)), tenant_id="acme")
+    with_style = request(loras=[LoraSelection(lora_id="style")])
+    for metadata in ((), (("x-tenant-id", "other"),)):
+        assert isinstance(await editor.refusal(with_style, metadata=metadata), LoraNotFound)
+    events = await editor.edit(with_style, metadata=(("x-tenant-id", "acme"),))
+    assert [lora.lora_id for lora in events[-1].finished.loras] == ["style"]
 
 
 async def test_a_mask_keeps_every_bit_outside(editor: RunningEditor) -> None:

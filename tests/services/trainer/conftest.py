@@ -114,7 +114,7 @@ class RunFolder:
     def __init__(self, path: Path) -> None:
         """Use a folder."""
         self.path = path
-        path.mkdir()
+        path.mkdir(exist_ok=True)
 
     def allow(self, step: int) -> None:
         """Let runs come as far as a step."""

@@ -6,6 +6,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
+from sqlalchemy.exc import SQLAlchemyError
 
 from likeness.errors import Conflict, QueueFull, TrainingJobNotFound
 from likeness.trainer.v1 import trainer_service_pb2 as pb2
@@ -233,3 +234,12 @@ def test_the_time_of_a_step_is_that_of_the_last_jobs_that_went_well(stores: Stor
 def test_a_database_that_can_not_be_used_is_told(url: str) -> None:
     with pytest.raises(DatabaseError, match="database_url"):
         Database(url)
+
+
+def test_what_a_call_names_is_in_no_error_of_the_database(database: Database, clock: Clock) -> None:
+    store = JobStore(database, RULES, capacity=10, clock=clock)
+    database.drop_tables()
+    with pytest.raises(SQLAlchemyError) as told:
+        store.create(new_job(job_id="annabelle-1"))
+    assert "SELECT" in str(told.value)
+    assert "annabelle-1" not in str(told.value)

@@ -14,6 +14,7 @@ from likeness.channel import ChannelOptions
 from likeness.errors import Cancelled, InvalidRequest, ServiceUnavailable
 from likeness.generator.v1 import lora_service_pb2 as pb2
 from likeness.loras import Lora
+from likeness.metadata import DEFAULT_TENANT
 from likeness.sync import Client
 from services.trainer.publisher import LoraPublisher
 from tests.support.services import FakeGenerator, running_generator
@@ -23,7 +24,13 @@ SHA256 = hashlib.sha256(DATA).hexdigest()
 
 
 async def publish(
-    address: str, folder: Path, *, patience: float = 60.0, pauses: list[Any] | None = None, **changes: Any
+    address: str,
+    folder: Path,
+    *,
+    patience: float = 60.0,
+    pauses: list[Any] | None = None,
+    tenant_id: str = DEFAULT_TENANT,
+    **changes: Any,
 ) -> Lora:
     """Publish a file in a thread, as a run does; each pause calls the next of ``pauses``."""
     file = folder / "lora.safetensors"
@@ -33,7 +40,9 @@ async def publish(
 
     def work() -> Lora:
         with Client(address, channel_options=ChannelOptions(attempts=1)) as client:
-            publisher = LoraPublisher(client, patience_seconds=patience, pause=lambda _: left.pop(0)())
+            publisher = LoraPublisher(
+                client, patience_seconds=patience, tenant_id=tenant_id, pause=lambda _: left.pop(0)()
+            )
             return publisher.publish("anna", file, trigger_word="ohwx", sha256=SHA256, **values)
 
     return await asyncio.to_thread(work)
@@ -56,6 +65,17 @@ async def test_a_file_that_an_earlier_attempt_has_published_is_found(tmp_path: P
         other = await publish(address, tmp_path, earlier_sha256=hashlib.sha256(b"another job's").hexdigest())
         assert other.version == 2
         assert len(generator.loras.files) == 2
+
+
+async def test_an_equal_file_that_all_tenants_share_is_not_taken_for_ones_own(tmp_path: Path) -> None:
+    generator = FakeGenerator()
+    async with running_generator(generator) as address:
+        await publish(address, tmp_path)
+        lora = await publish(address, tmp_path, earlier_sha256=SHA256, tenant_id="acme")
+        assert not lora.shared
+        assert list(generator.loras.tenants["acme"]) == ["anna"]
+        again = await publish(address, tmp_path, earlier_sha256=SHA256, tenant_id="acme")
+        assert (again.version, len(generator.loras.files)) == (1, 2)
 
 
 async def test_an_earlier_attempt_that_published_nothing_is_made_up_for(tmp_path: Path) -> None:

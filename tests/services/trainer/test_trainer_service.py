@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
+import threading
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -18,7 +21,9 @@ from likeness.errors import (
 )
 from likeness.metadata import CallMetadata
 from likeness.training import TrainingEventType, TrainingSettings, TrainingState
-from tests.services.trainer.conftest import PHOTOS, RunningTrainer, photo, plan
+from services.trainer.job_store import JobStore, NewJob
+from services.trainer.records import JobRecord
+from tests.services.trainer.conftest import DEADLINE_SECONDS, PHOTOS, RunningTrainer, photo, plan, serving_trainer
 
 
 async def test_a_job_becomes_a_lora_that_the_generator_has(trainer: RunningTrainer) -> None:
@@ -99,6 +104,53 @@ async def test_a_cancelled_run_stops_and_keeps_its_last_checkpoint(trainer: Runn
     assert list(trainer.settings.work_dir.glob("*/checkpoint.json"))
     assert (await trainer.client.cancel("first")).state is TrainingState.CANCELLED
     assert not trainer.generator.loras.files
+
+
+async def test_a_run_that_has_not_heard_of_its_cancelling_publishes_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with serving_trainer(tmp_path, monkeypatch, lease_seconds=3600.0) as trainer:
+        trainer.runs.allow(11)
+        await trainer.client.create(plan(job_id="first"))
+        await trainer.runs.reached(11)
+        await trainer.client.cancel("first")
+        trainer.runs.allow(12)
+        assert (await trainer.ended("first")).state is TrainingState.CANCELLED
+        assert trainer.generator.loras.files == []
+
+
+async def test_photos_that_go_up_again_are_the_same_request(
+    trainer: RunningTrainer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("likeness.trainer_client.INLINE_BYTES", 0)
+    trainer.runs.allow(0)
+    made = await trainer.client.create(plan(job_id="first"))
+    assert (await trainer.client.create(plan(job_id="first"))).create_time == made.create_time
+    store = ArtifactStore(trainer.settings.artifacts_url)
+    assert store.list("training/uploads") == ()
+    with pytest.raises(Conflict):
+        await trainer.client.create(plan(job_id="first", images=PHOTOS[:4]))
+
+
+async def test_a_call_that_ends_while_its_job_is_made_takes_no_photo_away(
+    trainer: RunningTrainer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    create, made, told = JobStore.create, threading.Event(), threading.Event()
+
+    def slow(store: JobStore, job: NewJob) -> tuple[JobRecord, bool]:
+        found = create(store, job)
+        made.set()
+        told.wait(DEADLINE_SECONDS)
+        return found
+
+    monkeypatch.setattr(JobStore, "create", slow)
+    call = asyncio.create_task(trainer.client.create(plan(job_id="first")))
+    await asyncio.to_thread(made.wait, DEADLINE_SECONDS)
+    call.cancel()
+    await asyncio.wait([call])
+    told.set()
+    job = await trainer.ended("first")
+    assert job.state is TrainingState.SUCCEEDED, job.error
 
 
 async def test_a_waiting_job_is_cancelled_at_once(trainer: RunningTrainer) -> None:

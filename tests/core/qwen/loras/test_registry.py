@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -189,3 +190,70 @@ def test_a_manifest_of_before_there_were_tenants_is_a_shared_one(registry: LoraR
     del values["tenant_id"]
     file.write_text(json.dumps(values))
     assert registry.get("anna", tenant_id="one") == record
+
+
+class Interrupted(ArtifactStore):
+    """A store in which something else happens right before a manifest is written, or a record is removed."""
+
+    def __init__(self, folder: Path) -> None:
+        """Let nothing happen yet."""
+        super().__init__(str(folder))
+        self.before_manifest: list[Callable[[], object]] = []
+        self.before_removal: list[Callable[[], object]] = []
+
+    def put_record(self, key: str, data: bytes, *, replace: bool = False) -> None:
+        """Keep a record, after what was to happen."""
+        while self.before_manifest:
+            self.before_manifest.pop()()
+        super().put_record(key, data, replace=replace)
+
+    def delete_record(self, key: str) -> bool:
+        """Remove a record, after what was to happen."""
+        while self.before_removal:
+            self.before_removal.pop()()
+        return super().delete_record(key)
+
+
+def test_a_name_that_is_forgotten_while_a_file_is_registered_has_the_file_afterwards(folder: Path) -> None:
+    store = Interrupted(folder)
+    registry = LoraRegistry(store)
+    registry.register("anna", b"before", facts=FACTS)
+    store.before_manifest.append(lambda: registry.forget("anna"))
+    record = registry.register("anna", b"after", facts=FACTS)
+    assert registry.read(registry.get("anna")) == b"after"
+    assert (registry.get("anna"), record.version) == (record, 1)
+    assert len(store.list_records("loras")) == 2
+
+
+def test_no_manifest_stays_whose_file_was_forgotten_before_it_came(folder: Path) -> None:
+    store = Interrupted(folder)
+    registry = LoraRegistry(store)
+    registry.register("anna", b"one", facts=FACTS)
+
+    def manifest_of_a_file_that_is_there() -> None:
+        """Write what a registration writes whose process is killed right after."""
+        known = json.loads(store.get_record("loras/anna/1.json"))
+        store.put_record("loras/anna/2.json", json.dumps({**known, "version": 2}).encode())
+
+    store.before_removal.append(manifest_of_a_file_that_is_there)
+    assert [record.version for record in registry.forget("anna")] == [1]
+    assert store.list_records("loras") == ()
+
+
+def test_a_page_reads_the_stores_directory_once_for_each_that_may_own(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    registry = LoraRegistry(ArtifactStore(str(folder)))
+    for number in range(6):
+        registry.register(f"lora-{number}", b"%d" % number, facts=FACTS, tenant_id=("default", "acme")[number % 2])
+    listed: list[str] = []
+    list_records = ArtifactStore.list_records
+
+    def counted(store: ArtifactStore, prefix: str) -> tuple[str, ...]:
+        listed.append(prefix)
+        return list_records(store, prefix)
+
+    monkeypatch.setattr(ArtifactStore, "list_records", counted)
+    records, _ = registry.list(page_size=100, tenant_id="acme")
+    assert [record.lora_id for record in records] == [f"lora-{number}" for number in range(6)]
+    assert len(listed) == 2
