@@ -139,6 +139,9 @@ class Soak:
         await asyncio.gather(*(work() for _ in range(self._clients)))
 
     async def _look(self, done: int = 0) -> None:
+        # A client that left may have left work behind, up to the end of its step: what is asked after it ends after it.
+        await self._send(self._probes[:1])
+
         def fetch() -> str:
             with urllib.request.urlopen(self._metrics_url, timeout=60) as answer:
                 return str(answer.read().decode())
