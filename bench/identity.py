@@ -27,6 +27,7 @@ from core.runtime.images import decode_image, encode_image
 from likeness.errors import LikenessError
 from services.faceswap.engines.base import EngineResult, SwapEngine
 from services.faceswap.engines.mesh import GLASSES_KEPT, MeshEngine
+from services.faceswap.pose_keeping import counter_lean
 
 REFERENCE = Path(__file__).resolve().parents[1] / "examples" / "reference.jpg"
 _TILE = 192
@@ -138,6 +139,8 @@ def measure(
                 line.append(np.full_like(blank, 128))
                 continue
             after = analyser.analyse_again(result.image, target.face)
+            if isinstance(engine, MeshEngine):
+                result, after = _kept(analyser, engine, reference, target, (result, after))
             row = _row(reference, target, result, after)
             rows.append(row)
             label = "no face" if row.identity_after is None else f"{row.identity_after:.2f}"
@@ -225,6 +228,25 @@ def _print_table(report: Report) -> None:
     for reference in dict.fromkeys(refusal.reference for refusal in report.refusals):
         messages = [refusal.message for refusal in report.refusals if refusal.reference == reference]
         print(f"{reference}: refused {len(messages)} times: {messages[0]}")
+
+
+def _kept(
+    analyser: FaceAnalyser,
+    engine: MeshEngine,
+    reference: Subject,
+    target: Subject,
+    first: tuple[EngineResult, Face | None],
+) -> tuple[EngineResult, Face | None]:
+    """Swap once more where the first swap changed the pose, as the service does, and return what is nearer."""
+    pose = target.face.pose
+    lean = None if first[1] is None else counter_lean(pose, first[1].pose)
+    if first[1] is None or lean is None:
+        return first
+    result = engine.swap(target.image, target.face, reference.image, reference.face, lean)
+    after = analyser.analyse_again(result.image, target.face)
+    if after is None or after.pose.largest_difference(pose) >= first[1].pose.largest_difference(pose):
+        return first
+    return result, after
 
 
 def _row(reference: Subject, target: Subject, result: EngineResult, after: Face | None) -> Row:

@@ -8,8 +8,9 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from core.faces import Face, FaceAnalyser, FaceOrder, identity_score
+from core.faces import Face, FaceAnalyser, FaceOrder
 from core.faces.arrays import Image
+from core.faces.pose import HeadPose
 from core.faces.providers import Execution
 from core.faces.weights import ALL_FILES
 from core.runtime.cancellation import CancelToken
@@ -18,14 +19,18 @@ from services.faceswap.catalogue import Engines, Restorers
 from services.faceswap.content_check import ContentCheck
 from services.faceswap.engines.base import EngineResult, SwapEngine
 from services.faceswap.engines.inswapper import InswapperEngine, turn_warnings
+from services.faceswap.engines.mesh import MeshEngine
+from services.faceswap.engines.shape import UPRIGHT
 from services.faceswap.finishing import match_target
 from services.faceswap.loading import load_models
-from services.faceswap.outcome import SwapChoices, SwapOutcome, SwappedFace, SwapSeconds
+from services.faceswap.outcome import SwapChoices, SwapOutcome, SwapSeconds
 from services.faceswap.pairing import asked_faces, check_pairing, not_asked, pair_faces, unused_warnings
+from services.faceswap.pose_keeping import counter_lean
 from services.faceswap.profile import MESH_ALONE, SwapProfile
 from services.faceswap.references import Choice, Reference, ReferencePicture, choose_faces
 from services.faceswap.restoration.base import Restorer
 from services.faceswap.restoration.stage import RestorationChoice, restore_face
+from services.faceswap.scoring import Setting, SwapTry, pose_change, score_swap, score_warnings
 from services.faceswap.selection import (
     FaceRules,
     Match,
@@ -37,7 +42,6 @@ from services.faceswap.weighting import mix_faces
 TARGET = "target_image"
 REFERENCE = "reference_image"
 MATCH = "match_image"
-_WEAK_IDENTITY = 0.3
 BLURRED = 30.0
 """Sharpness of a face below which it is blurred."""
 
@@ -154,26 +158,17 @@ class FaceSwapper:
         warnings += unused_warnings(references, pairs)
         swap_seconds = score_seconds = restore_seconds = 0.0
         for index, choice in pairs.items():
-            token.check()
-            began = time.perf_counter()
-            result = _changed(engine, image, faces[index], choice, token)
-            result = self._weighted(image, result, faces[index], choices.swap_weight)
-            swapped_at = time.perf_counter()
-            token.check()
-            result, visibility = self._restored(result, faces[index], choice, restorer, choices.restoration)
-            if visibility or isinstance(engine, InswapperEngine):
-                # The mesh engine bends a photo and has done so itself.
-                result = match_target(image, result, faces[index], restored=bool(visibility))
-            image = result.image
-            restored_at = time.perf_counter()
-            score = replace(
-                self._score(result, index, faces[index], choice, scores[index]), restore_visibility=visibility
-            )
-            swap_seconds += swapped_at - began
-            restore_seconds += restored_at - swapped_at
-            score_seconds += time.perf_counter() - restored_at
-            swapped.append(score)
-            warnings += [*result.warnings, *_score_warnings(score, choices.swap_weight)]
+            setting = Setting(image, index, faces[index], choice, scores[index])
+            tries = [self._try(setting, engine, restorer, choices, token)]
+            if tries[0].lean is not None and isinstance(engine, MeshEngine):
+                tries.append(self._try(setting, engine, restorer, choices, token, tries[0].lean))
+            kept = min(tries, key=pose_change)
+            image = kept.result.image
+            swapped.append(kept.score)
+            swap_seconds += sum(each.seconds.swap for each in tries)
+            restore_seconds += sum(each.seconds.restore for each in tries)
+            score_seconds += sum(each.seconds.score for each in tries)
+            warnings += [*kept.result.warnings, *score_warnings(kept.score, choices.swap_weight)]
         skipped = [*remaining.skipped, *refused, *not_asked(remaining, asked)]
         return SwapOutcome(
             image=image,
@@ -188,6 +183,33 @@ class FaceSwapper:
             seconds=SwapSeconds(analysed - started, swap_seconds, score_seconds, restore_seconds),
             restorer="" if restorer is None else restorer.name,
         )
+
+    def _try(
+        self,
+        setting: Setting,
+        engine: SwapEngine,
+        restorer: Restorer | None,
+        choices: SwapChoices,
+        token: CancelToken,
+        lean: HeadPose = UPRIGHT,
+    ) -> SwapTry:
+        """Swap one face, restore and score it."""
+        token.check()
+        began = time.perf_counter()
+        image, face, choice = setting.image, setting.face, setting.choice
+        result = _changed(engine, image, face, choice, token, lean)
+        result = self._weighted(image, result, face, choices.swap_weight)
+        swapped_at = time.perf_counter()
+        token.check()
+        result, visibility = self._restored(result, face, choice, restorer, choices.restoration)
+        if visibility or isinstance(engine, InswapperEngine):
+            # The mesh engine bends a photo and has done so itself.
+            result = match_target(image, result, face, restored=bool(visibility))
+        restored_at = time.perf_counter()
+        after = self.analyser.analyse_again(result.image, face)
+        score = replace(score_swap(result, setting, after), restore_visibility=visibility)
+        seconds = SwapSeconds(0.0, swapped_at - began, time.perf_counter() - restored_at, restored_at - swapped_at)
+        return SwapTry(result, score, None if after is None else counter_lean(face.pose, after.pose), seconds)
 
     def _references(
         self, sources: Sequence[ReferencePicture | Reference], choices: SwapChoices, token: CancelToken
@@ -238,27 +260,16 @@ class FaceSwapper:
             )
         return replace(result, image=restored.image, warnings=warnings), restored.visibility
 
-    def _score(
-        self, result: EngineResult, index: int, before: Face, choice: Choice, match_score: float | None
-    ) -> SwappedFace:
-        after = self.analyser.analyse_again(result.image, before)
-        identity = choice.reference.embedding
-        return SwappedFace(
-            index=index,
-            identity_before=identity_score(before.embedding, identity),
-            identity_after=None if after is None else identity_score(after.embedding, identity),
-            seam_ratio=result.seam_ratio,
-            pose_change_degrees=None if after is None else after.pose.largest_difference(before.pose),
-            mouth_openness_change=None if after is None else after.mouth_openness - before.mouth_openness,
-            eye_openness_change=None if after is None else after.eye_openness - before.eye_openness,
-            mouth_curve_change=None if after is None else after.mouth_curve - before.mouth_curve,
-            reference_index=choice.reference_index,
-            match_score=match_score,
-        )
 
+def _changed(
+    engine: SwapEngine, image: Image, face: Face, choice: Choice, token: CancelToken, lean: HeadPose
+) -> EngineResult:
+    """Return `image` with `face` changed: from the chosen view, or from all by an engine that only asks who it is.
 
-def _changed(engine: SwapEngine, image: Image, face: Face, choice: Choice, token: CancelToken) -> EngineResult:
-    """Return `image` with `face` changed: from the chosen view, or from all by an engine that only asks who it is."""
+    Only the mesh engine leans.
+    """
+    if isinstance(engine, MeshEngine):
+        return engine.swap(image, face, choice.view.image, choice.view.face, lean)
     if not isinstance(engine, InswapperEngine):
         return engine.swap(image, face, choice.view.image, choice.view.face)
     views = choice.reference.views
@@ -275,13 +286,4 @@ def _changed(engine: SwapEngine, image: Image, face: Face, choice: Choice, token
 def _reference_warnings(reference: Reference) -> list[str]:
     if reference.face.sharpness < BLURRED:
         return [f"the reference's face is blurred (sharpness {reference.face.sharpness:.0f}, below {BLURRED:.0f})"]
-    return []
-
-
-def _score_warnings(score: SwappedFace, weight: float) -> list[str]:
-    if score.identity_after is None:
-        return [f"target face {score.index}: no face was found in the result"]
-    # A lower weight asks for less likeness.
-    if weight >= 1 and score.identity_after < _WEAK_IDENTITY:
-        return [f"target face {score.index}: the likeness is weak (identity {score.identity_after:.2f})"]
     return []

@@ -11,7 +11,7 @@ import numpy as np
 from core.faces import CanonicalFace, Face, landmarks
 from core.faces.arrays import FloatArray, Image, IntArray
 from core.faces.blending import match_detail
-from core.faces.pose import place_face
+from core.faces.pose import HeadPose, place_face
 from core.faces.region import region_around
 from likeness.errors import FaceTurnedTooFar
 from services.faceswap.engines import masks
@@ -21,7 +21,14 @@ from services.faceswap.engines.colour import ToneMasks, ToneSettings, to_lab, to
 from services.faceswap.engines.occluders import Occluders, find_hair, find_occluders, hanging_hair
 from services.faceswap.engines.outline import bend_outline
 from services.faceswap.engines.scene import Kept, Scene, Warped
-from services.faceswap.engines.shape import ShapeModel, ShapeSettings, blend_shape, eyes_closed, mouth_triangles
+from services.faceswap.engines.shape import (
+    UPRIGHT,
+    ShapeModel,
+    ShapeSettings,
+    blend_shape,
+    eyes_closed,
+    mouth_triangles,
+)
 from services.faceswap.engines.warp import Source, prepare_source, rasterise, vertex_facing
 
 _MARGIN = 0.12
@@ -122,10 +129,18 @@ class MeshEngine:
                 max_degrees=f"{limits.max_pose_degrees:.0f}",
             )
 
-    def swap(self, target_image: Image, target: Face, reference_image: Image, reference: Face) -> EngineResult:
+    def swap(
+        self,
+        target_image: Image,
+        target: Face,
+        reference_image: Image,
+        reference: Face,
+        lean: HeadPose = UPRIGHT,
+    ) -> EngineResult:
         """Return `target_image` with the face `target` changed to the face `reference`.
 
-        A reference that is turned the other way than the target is mirrored when that brings its yaw nearer.
+        A reference that is turned the other way than the target is mirrored when that brings its yaw nearer. Its form
+        is turned by `lean` degrees against a change of pose that a first swap made; see `pose_keeping.py`.
         """
         self.check(reference, target)
         settings = self._settings
@@ -135,7 +150,7 @@ class MeshEngine:
             reference_image, own = self._mirrored(reference_image, own)
             warnings.append("the reference was mirrored: its head is turned the other way")
         placement = place_face(own, self._canonical.points)
-        shape = blend_shape(target.mesh.points, target.placement, own, placement, self._shape, settings.shape)
+        shape = blend_shape(target.mesh.points, target.placement, own, placement, self._shape, settings.shape, lean)
         region = region_around(target.mesh.points, target_image.shape, _MARGIN)
         origin = np.array([region.left, region.top, 0.0])
         before = np.ascontiguousarray(target_image[region.rows, region.columns])

@@ -5,19 +5,25 @@ as one piece: an eye, a brow or the mouth is shifted and scaled, then its openin
 outline follows at cheeks and jaw, and the target is bent around it (`outline.py`); above the eyes it stays.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from core.faces import CanonicalFace, Placement, landmarks
 from core.faces.arrays import FloatArray, IntArray
 from core.faces.expression import eye_openness, mouth_curve, opening
+from core.faces.pose import HeadPose
 
 _SMOOTHING_STEPS = 4
 _CURVE_REACH = 0.35
 """Distance from the lips, in widths of the mouth, at which the skin follows them by a third when they are bent."""
 _BORDER = 0.03
 """Distance from the outline, in face widths, at which points move in full."""
+_NOSE = (1, 2, 4, 5, 6, 98, 195, 197, 327)
+_NOSE_REACH = 0.12
+"""Distance from these points, in face widths, within which the nose lies."""
+UPRIGHT = HeadPose(0.0, 0.0, 0.0)
+"""No lean."""
 _JAW = 0.25
 """Distance below the eyes, in face widths, from which the outline follows in full."""
 
@@ -28,6 +34,8 @@ class _Piece:
 
     points: tuple[int, ...]
     scale: tuple[float, float]
+    leans: bool = True
+    """Whether they take part in a lean."""
 
 
 @dataclass(frozen=True)
@@ -75,8 +83,8 @@ def _lid_rings(eye: tuple[int, ...], corners: tuple[int, int]) -> _Opening:
 
 
 _PIECES = (
-    _Piece(landmarks.RIGHT_EYE_REFINED[:32], (0.85, 1.18)),
-    _Piece(landmarks.LEFT_EYE_REFINED[:32], (0.85, 1.18)),
+    _Piece(landmarks.RIGHT_EYE_REFINED[:32], (0.85, 1.18), leans=False),
+    _Piece(landmarks.LEFT_EYE_REFINED[:32], (0.85, 1.18), leans=False),
     _Piece(landmarks.LIPS_REFINED, (0.88, 1.12)),
     _Piece(landmarks.RIGHT_BROW, (0.9, 1.1)),
     _Piece(landmarks.LEFT_BROW, (0.9, 1.1)),
@@ -124,6 +132,8 @@ class ShapeModel:
     """468: how far it may follow the outline, 0 above the eyes, 1 at cheeks and jaw."""
     smoothing: FloatArray
     """468×468: a few steps of averaging with the neighbours."""
+    leaning: FloatArray
+    """468: how far it takes part in a lean, 0 at nose and eyes, where it costs much likeness, 1 elsewhere."""
 
     @classmethod
     def of(cls, canonical: CanonicalFace) -> "ShapeModel":
@@ -140,7 +150,12 @@ class ShapeModel:
         eyes = canonical.points[[*landmarks.RIGHT_EYE, *landmarks.LEFT_EYE], 1].mean()
         below = np.clip((canonical.points[:, 1] - eyes) / _JAW, 0, 1)
         jaw = below * below * (3 - 2 * below)
-        return cls(weights, jaw, np.linalg.matrix_power(step, _SMOOTHING_STEPS))
+        nose = canonical.points[list(_NOSE), :2]
+        away = np.linalg.norm(canonical.points[:, None, :2] - nose[None], axis=2).min(axis=1)
+        leaning = (away > _NOSE_REACH).astype(np.float64)
+        for piece in _PIECES:
+            leaning[list(piece.points)] = piece.leans
+        return cls(weights, jaw, np.linalg.matrix_power(step, _SMOOTHING_STEPS), leaning)
 
 
 def blend_shape(
@@ -150,15 +165,17 @@ def blend_shape(
     reference_placement: Placement,
     model: ShapeModel,
     settings: ShapeSettings,
+    lean: HeadPose = UPRIGHT,
 ) -> FloatArray:
     """Return the 468×3 mesh of the result in the target's pixels.
 
     `target` and `reference` are meshes in the pixels of their own pictures, the placements say how the canonical face
-    stands there.
+    stands there. All but nose and eyes of the reference's form is turned by `lean` beside what the settings say.
     """
     own = target_placement.normalise(target)
     nod = settings.nod * (target_placement.pose.pitch - reference_placement.pose.pitch)
-    other = _tilted(reference_placement.normalise(reference), nod)
+    other = reference_placement.normalise(reference)
+    other += model.leaning[:, None] * (_turned(other, replace(lean, pitch=lean.pitch + nod)) - other)
     moved = other - own
     for piece in _PIECES:
         index = list(piece.points)
@@ -191,10 +208,13 @@ def eyes_closed(target: FloatArray, reference: FloatArray, settings: ShapeSettin
     return least < min(settings.shut_eye, settings.closed_eye * eye_openness(target))
 
 
-def _tilted(points: FloatArray, degrees: float) -> FloatArray:
-    """The N×3 points nodded by this angle, the chin down when it is positive."""
-    cos, sin = np.cos(np.radians(degrees)), np.sin(np.radians(degrees))
-    return np.asarray(points @ np.array([[1.0, 0.0, 0.0], [0.0, cos, sin], [0.0, -sin, cos]]))
+def _turned(points: FloatArray, by: HeadPose) -> FloatArray:
+    """The N×3 points of a frontal face, posed like this."""
+    sines, cosines = (wave(np.radians([by.pitch, by.yaw, by.roll])) for wave in (np.sin, np.cos))
+    nod = np.array([[1.0, 0.0, 0.0], [0.0, cosines[0], -sines[0]], [0.0, sines[0], cosines[0]]])
+    turn = np.array([[cosines[1], 0.0, -sines[1]], [0.0, 1.0, 0.0], [sines[1], 0.0, cosines[1]]])
+    tilt = np.array([[cosines[2], -sines[2], 0.0], [sines[2], cosines[2], 0.0], [0.0, 0.0, 1.0]])
+    return np.asarray(points @ (tilt @ turn @ nod).T)
 
 
 def _bounded(moves: FloatArray, limit: float) -> FloatArray:
