@@ -22,7 +22,7 @@ from typing import Any, TypeVar
 import numpy as np
 import torch
 
-from bench.full_size import Variant, needs_of, versions
+from bench.full_size_model import Variant, needs_of, variants_named, versions
 from bench.random_model import (
     ATTENTION,
     LIGHTNING_RANK,
@@ -40,7 +40,7 @@ from core.qwen.loras.library import LoraLibrary
 from core.qwen.offload import Offload
 from core.qwen.precision import precision_problems
 from core.qwen.preflight import LoadingPlan
-from core.qwen.profile import LoraLimits, LoraSource, Precision, Profile, Size, load_profile
+from core.qwen.profile import LoraLimits, LoraSource, Profile, Size, load_profile
 from core.qwen.sampling import GenerationTimings, generate
 from core.runtime.artifacts import ArtifactStore
 from core.runtime.cancellation import CancelToken
@@ -198,19 +198,14 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--tiny", action="store_true", help="a model of two blocks in float32, to try this script")
     chosen = parser.parse_args(arguments)
     device = torch.device(chosen.device)
-    unquantized: Precision = "float32" if chosen.tiny else "bfloat16"
-    known = {
-        "bfloat16": Variant("bfloat16", unquantized, compiled=False),
-        "bfloat16-compiled": Variant("bfloat16-compiled", unquantized, compiled=True),
-        "float8-compiled": Variant("float8-compiled", "float8", compiled=True),
-    }
-    unknown = [name for name in chosen.variants if name not in known]
-    if unknown:
-        parser.error(f"unknown variants {', '.join(unknown)}: choose from {', '.join(known)}")
+    try:
+        variants = variants_named(chosen.variants, tiny=chosen.tiny)
+    except ValueError as error:
+        parser.error(str(error))
     name = torch.cuda.get_device_name(device) if device.type == "cuda" else str(device)
     report = Report(chosen.output, chosen.budget_seconds, device=name, versions=versions(), tiny=chosen.tiny)
     with tempfile.TemporaryDirectory() as folder:
-        EditBench(chosen, report, Path(folder)).run([known[variant] for variant in chosen.variants])
+        EditBench(chosen, report, Path(folder)).run(variants)
     report.write()
 
 

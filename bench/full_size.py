@@ -22,13 +22,10 @@ from pathlib import Path
 
 import torch
 
-from bench.full_size_model import Variant, needs_of, versions
+from bench.full_size_model import needs_of, variants_named, versions
 from bench.full_size_run import Bench
 from bench.full_size_table import recompiled, table
 from bench.report import Report
-from core.qwen.profile import Precision
-
-__all__ = ["Variant", "main", "needs_of", "versions"]
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -49,19 +46,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--tiny", action="store_true", help="a model of two blocks in float32, to try this script")
     chosen = parser.parse_args(arguments)
     device = torch.device(chosen.device)
-    unquantized: Precision = "float32" if chosen.tiny else "bfloat16"
-    known = {
-        "bfloat16": Variant("bfloat16", unquantized, compiled=False),
-        "bfloat16-compiled": Variant("bfloat16-compiled", unquantized, compiled=True),
-        "float8-compiled": Variant("float8-compiled", "float8", compiled=True),
-    }
-    unknown = [name for name in chosen.variants if name not in known]
-    if unknown:
-        parser.error(f"unknown variants {', '.join(unknown)}: choose from {', '.join(known)}")
+    try:
+        variants = variants_named(chosen.variants, tiny=chosen.tiny)
+    except ValueError as error:
+        parser.error(str(error))
     name = torch.cuda.get_device_name(device) if device.type == "cuda" else str(device)
     report = Report(chosen.output, chosen.budget_seconds, device=name, versions=versions(), tiny=chosen.tiny)
     with tempfile.TemporaryDirectory() as folder:
-        Bench(chosen, report, Path(folder)).run([known[variant] for variant in chosen.variants])
+        Bench(chosen, report, Path(folder)).run(variants)
     again = recompiled(report.document)
     report.document["compiled_again"] = again
     report.write()

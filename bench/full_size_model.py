@@ -33,6 +33,20 @@ class Variant:
     compiled: bool
 
 
+def variants_named(names: Sequence[str], *, tiny: bool) -> list[Variant]:
+    """Return the variants of these names; the tiny model's unquantised ones are in float32. Raises ValueError."""
+    unquantized: Precision = "float32" if tiny else "bfloat16"
+    known = {
+        "bfloat16": Variant("bfloat16", unquantized, compiled=False),
+        "bfloat16-compiled": Variant("bfloat16-compiled", unquantized, compiled=True),
+        "float8-compiled": Variant("float8-compiled", "float8", compiled=True),
+    }
+    unknown = [name for name in names if name not in known]
+    if unknown:
+        raise ValueError(f"unknown variants {', '.join(unknown)}: choose from {', '.join(known)}")
+    return [known[name] for name in names]
+
+
 def bench_profile(name: str, sizes: Sequence[Size], further: Sequence[Size], folder: Path) -> Profile:
     """Take a shipped profile, with the random Lightning LoRA of ``folder``, a mode with a step cache, and few shapes.
 

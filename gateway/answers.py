@@ -7,10 +7,19 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from typing import Any
 
+import orjson
+from starlette.responses import Response
+
 from gateway.artifacts import artifact_path
 from gateway.events import PictureReady, Progress, WorkFinished
 from likeness.face_models import FaceModel, FaceModelBuild
 from likeness.results import Comparison, Face, Faces, Picture, Preview, Queued, Started, Step, SwapResult
+
+
+def json_answer(document: Any, status: int = 200, headers: dict[str, str] | None = None) -> Response:
+    """Return an answer in JSON that no cache keeps."""
+    headers = {"Cache-Control": "no-store", **(headers or {})}
+    return Response(orjson.dumps(document), status_code=status, media_type="application/json", headers=headers)
 
 
 def picture_document(picture: Picture) -> dict[str, Any]:

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import Annotated
 
-import orjson
 from fastapi import APIRouter, Query
 from starlette.requests import Request
 from starlette.responses import Response
 
 from gateway.answer_models import FaceModelBuildDocument, FaceModelDocument, FaceModelListDocument
-from gateway.answers import face_model_build_document, face_model_document
+from gateway.answers import face_model_build_document, face_model_document, json_answer
 from gateway.connection import while_connected
 from gateway.errors import in_rest_names
 from gateway.exchange import Exchange
@@ -23,11 +22,6 @@ from likeness.face_models import FaceModelBuild
 router = APIRouter(tags=["Face models"])
 
 ROUTE = "/face-models"
-
-
-def _json(document: dict[str, Any], status: int = 200) -> Response:
-    headers = {"Cache-Control": "no-store"}
-    return Response(orjson.dumps(document), status_code=status, media_type="application/json", headers=headers)
 
 
 @router.post(
@@ -59,7 +53,7 @@ async def build_face_model(request: Request, face_model_id: str) -> Response:
         built = await while_connected(request.receive, exchange.gateway.lifecycle, build())
     except LikenessError as error:
         raise in_rest_names(error) from error
-    return _json(face_model_build_document(built))
+    return json_answer(face_model_build_document(built))
 
 
 @router.get(
@@ -77,7 +71,7 @@ async def list_face_models(
         page_size=page_size, page_token=page_token, options=call.deadline.options(call.metadata)
     )
     documents = [face_model_document(model) for model in page.face_models]
-    return _json({"face_models": documents, "next_page_token": page.next_page_token})
+    return json_answer({"face_models": documents, "next_page_token": page.next_page_token})
 
 
 @router.get(
@@ -91,7 +85,7 @@ async def get_face_model(request: Request, face_model_id: str) -> Response:
     exchange = Exchange.begin(request)
     call = exchange.call(None)
     model = await call.client.get_face_model(face_model_id, options=call.deadline.options(call.metadata))
-    return _json(face_model_document(model))
+    return json_answer(face_model_document(model))
 
 
 @router.delete(

@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Any
-
-import orjson
 from fastapi import APIRouter
 from starlette.requests import Request
 from starlette.responses import Response
 
 from gateway.answer_models import ComparisonDocument, FacesDocument
-from gateway.answers import comparison_document, faces_document
+from gateway.answers import comparison_document, faces_document, json_answer
 from gateway.connection import while_connected
 from gateway.errors import in_rest_names
 from gateway.exchange import Exchange
@@ -20,10 +17,6 @@ from gateway.swap_translation import check_comparison, check_detection, comparis
 from likeness.errors import LikenessError
 
 router = APIRouter(tags=["Faces"])
-
-
-def _json(document: dict[str, Any]) -> Response:
-    return Response(orjson.dumps(document), media_type="application/json", headers={"Cache-Control": "no-store"})
 
 
 @router.post(
@@ -45,7 +38,7 @@ async def detect_faces(request: Request) -> Response:
         found = await while_connected(request.receive, exchange.gateway.lifecycle, work)
     except LikenessError as error:
         raise in_rest_names(error) from error
-    return _json(faces_document(found))
+    return json_answer(faces_document(found))
 
 
 @router.post(
@@ -69,4 +62,4 @@ async def compare_faces(request: Request) -> Response:
         comparison = await while_connected(request.receive, exchange.gateway.lifecycle, work)
     except LikenessError as error:
         raise in_rest_names(error) from error
-    return _json(comparison_document(comparison))
+    return json_answer(comparison_document(comparison))

@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Awaitable
 from typing import Annotated, Any, TypeVar
 
-import orjson
 from fastapi import APIRouter, Query
 from google.protobuf.message import Message
 from starlette.requests import Request
 from starlette.responses import Response
 
 from gateway import composition, translation
+from gateway.answers import json_answer
 from gateway.connection import while_connected
 from gateway.errors import in_rest_names
 from gateway.exchange import Exchange
@@ -43,11 +43,6 @@ T = TypeVar("T")
 
 ROUTE = "/loras"
 Version = Annotated[int, Query(description="Version of the LoRA.")]
-
-
-def _json(document: dict[str, Any], status: int = 200) -> Response:
-    headers = {"Cache-Control": "no-store"}
-    return Response(orjson.dumps(document), status_code=status, media_type="application/json", headers=headers)
 
 
 async def _told(work: Awaitable[T]) -> T:
@@ -101,7 +96,7 @@ async def register_lora(request: Request, lora_id: str) -> Response:
         )
 
     lora = await _told(while_connected(request.receive, exchange.gateway.lifecycle, register()))
-    return _json(lora_document(lora), 201)
+    return json_answer(lora_document(lora), 201)
 
 
 @router.get(ROUTE, summary="The LoRAs", response_model=None, responses={200: document_answer(LoraListDocument)})
@@ -117,7 +112,7 @@ async def list_loras(
     page = await _told(
         call.client.list_loras(page_size=page_size, page_token=page_token, options=call.deadline.options(call.metadata))
     )
-    return _json({"loras": list(map(lora_document, page.loras)), "next_page_token": page.next_page_token})
+    return json_answer({"loras": list(map(lora_document, page.loras)), "next_page_token": page.next_page_token})
 
 
 @router.get(
@@ -132,7 +127,7 @@ async def get_lora(request: Request, lora_id: str, version: Version = 0) -> Resp
     call = exchange.call(None)
     _checked(pb2.GetLoraRequest(), lora_id=lora_id, version=version)
     lora = await _told(call.client.get_lora(lora_id, version, options=call.deadline.options(call.metadata)))
-    return _json(lora_document(lora))
+    return json_answer(lora_document(lora))
 
 
 @router.delete(
@@ -147,4 +142,4 @@ async def delete_lora(request: Request, lora_id: str, version: Version = 0) -> R
     call = exchange.call(None)
     _checked(pb2.DeleteLoraRequest(), lora_id=lora_id, version=version)
     versions = await _told(call.client.delete_lora(lora_id, version, options=call.deadline.options(call.metadata)))
-    return _json({"lora_id": lora_id, "versions": list(versions)})
+    return json_answer({"lora_id": lora_id, "versions": list(versions)})

@@ -9,7 +9,6 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-import orjson
 from fastapi import APIRouter
 from fastapi.openapi.docs import get_swagger_ui_html
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
@@ -17,6 +16,7 @@ from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 from starlette.staticfiles import StaticFiles
 
+from gateway.answers import json_answer
 from gateway.context import RequestContext
 from gateway.deadline import Deadline
 from gateway.exchange import Gateway
@@ -31,19 +31,10 @@ RETRY_AFTER_SECONDS = 5
 DOCS_STATIC = "/docs/static"
 
 
-def _json(document: dict[str, Any], status: int = 200, headers: dict[str, str] | None = None) -> Response:
-    return Response(
-        orjson.dumps(document),
-        status_code=status,
-        media_type="application/json",
-        headers={"Cache-Control": "no-store", **(headers or {})},
-    )
-
-
 @router.get("/healthz", summary="Whether the gateway's process lives", response_model=None)
 async def healthz() -> Response:
     """Answers while the process can answer at all; says nothing of the services behind it."""
-    return _json({"status": "ok"})
+    return json_answer({"status": "ok"})
 
 
 @router.get(
@@ -59,7 +50,7 @@ async def readyz(request: Request) -> Response:
     ready = not gateway.lifecycle.draining and all(state == "SERVING" for state in services.values())
     state = "ready" if ready else "draining" if gateway.lifecycle.draining else "not ready"
     headers = {} if ready else {"Retry-After": str(RETRY_AFTER_SECONDS)}
-    return _json({"status": state, "services": services}, 200 if ready else 503, headers)
+    return json_answer({"status": state, "services": services}, 200 if ready else 503, headers)
 
 
 @router.get("/metrics", summary="Metrics for Prometheus", response_model=None)
@@ -79,7 +70,7 @@ async def capabilities(request: Request) -> Response:
         _capabilities(gateway.client.faceswap_capabilities(options)),
         _editor_capabilities(gateway, options),
     )
-    return _json({"generator": generator, "faceswap": faceswap, "editor": editor})
+    return json_answer({"generator": generator, "faceswap": faceswap, "editor": editor})
 
 
 async def _editor_capabilities(gateway: Gateway, options: CallOptions) -> dict[str, Any]:

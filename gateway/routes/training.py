@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Awaitable
 from typing import Annotated, Any, TypeVar
 
-import orjson
 from fastapi import APIRouter, Query
 from google.protobuf.message import Message
 from starlette.requests import Request
 from starlette.responses import Response
 
 from gateway import translation
+from gateway.answers import json_answer
 from gateway.connection import while_connected
 from gateway.errors import in_rest_names
 from gateway.exchange import Exchange
@@ -42,11 +42,6 @@ ROUTE = "/lora-training"
 LAST_EVENT_HEADER = "last-event-id"
 RECONNECT_SECONDS = 60.0
 _FOUND: dict[int | str, dict[str, Any]] = {404: problem_answer([TrainingJobNotFound])}
-
-
-def _json(value: Any, status: int = 200) -> Response:
-    headers = {"Cache-Control": "no-store"}
-    return Response(orjson.dumps(value), status_code=status, media_type="application/json", headers=headers)
 
 
 async def _told(work: Awaitable[T]) -> T:
@@ -82,7 +77,7 @@ async def create_training_job(request: Request) -> Response:
     trainer = exchange.gateway.trainer
     work = trainer.send_create(message, call.deadline.options(call.metadata))
     job = await _told(while_connected(request.receive, exchange.gateway.lifecycle, work))
-    response = _json(document(job), 202)
+    response = json_answer(document(job), 202)
     response.headers["Location"] = f"{ROUTE}/{job.job_id}"
     return response
 
@@ -100,7 +95,7 @@ async def dry_run_training(request: Request) -> Response:
     message, body = await _message(exchange)
     call = exchange.call(body.timeout_seconds)
     work = exchange.gateway.trainer.send_dry_run(message, call.deadline.options(call.metadata))
-    return _json(document(await _told(while_connected(request.receive, exchange.gateway.lifecycle, work))))
+    return json_answer(document(await _told(while_connected(request.receive, exchange.gateway.lifecycle, work))))
 
 
 @router.post(
@@ -120,7 +115,7 @@ async def upload_training_image(request: Request) -> Response:
     if not image.data:
         raise InvalidRequest("image: this photo is kept already", field="image")
     work = exchange.gateway.trainer.upload(image.data, call.deadline.options(call.metadata))
-    return _json({"artifact_uri": await _told(work)}, 201)
+    return json_answer({"artifact_uri": await _told(work)}, 201)
 
 
 @router.get(
@@ -138,7 +133,7 @@ async def list_training_jobs(
     _checked(pb2.ListTrainingJobsRequest(), page_size=page_size, page_token=page_token, character_id=character_id)
     options = call.deadline.options(call.metadata)
     page = await _told(exchange.gateway.trainer.list(page_size, page_token, character_id, options))
-    return _json({"jobs": document(page.jobs), "next_page_token": page.next_page_token})
+    return json_answer({"jobs": document(page.jobs), "next_page_token": page.next_page_token})
 
 
 @router.get(
@@ -159,7 +154,7 @@ async def get_training_job(request: Request, job_id: str) -> Response:
     trainer = exchange.gateway.trainer
     job = await _told(trainer.get(job_id, call.deadline.options(call.metadata)))
     if exchange.accepted.kind is not AnswerKind.EVENTS:
-        return _json(document(job))
+        return json_answer(document(job))
     options = CallOptions(call.metadata.new_child())
     after = _last_event(request)
     events = trainer.watch(job_id, after, options, reconnect_seconds=RECONNECT_SECONDS)
@@ -182,7 +177,7 @@ async def cancel_training_job(request: Request, job_id: str) -> Response:
     call = exchange.call(None)
     _checked(pb2.CancelTrainingJobRequest(), job_id=job_id)
     job = await _told(exchange.gateway.trainer.cancel(job_id, call.deadline.options(call.metadata)))
-    return _json(document(job))
+    return json_answer(document(job))
 
 
 @router.delete(
@@ -223,7 +218,7 @@ async def delete_character(request: Request, character_id: str) -> Response:
     _checked(pb2.DeleteCharacterRequest(), character_id=character_id)
     options = call.deadline.options(call.metadata)
     deletion = await _told(exchange.gateway.trainer.delete_character(character_id, options))
-    return _json(document(deletion))
+    return json_answer(document(deletion))
 
 
 def _last_event(request: Request) -> int:
