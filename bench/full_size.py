@@ -22,7 +22,7 @@ from pathlib import Path
 
 import torch
 
-from bench.full_size_model import needs_of, variants_named, versions
+from bench.full_size_model import variants_named, versions
 from bench.full_size_run import Bench
 from bench.full_size_table import recompiled, table
 from bench.report import Report
