@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Coroutine
 from dataclasses import dataclass
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from pydantic import BaseModel
 from starlette.requests import Request
@@ -17,6 +18,7 @@ from gateway.connection import Lifecycle, while_connected
 from gateway.context import RequestContext
 from gateway.deadline import TIMEOUT_HEADER, Deadline, timeout_seconds
 from gateway.delivery import Delivery, deliver
+from gateway.errors import in_rest_names
 from gateway.events import Work
 from gateway.images import MAX_IMAGE_BYTES, image_input
 from gateway.models import ReferenceBody, SwapFields
@@ -27,10 +29,11 @@ from gateway.settings import GatewaySettings
 from gateway.swap_translation import SwapPictures, check_swap
 from likeness.client import AsyncClient
 from likeness.common.v1 import image_pb2
-from likeness.errors import NotAcceptable
+from likeness.errors import LikenessError, NotAcceptable
 from likeness.trainer_client import AsyncTrainerClient
 
 Model = TypeVar("Model", bound=BaseModel)
+Answer = TypeVar("Answer")
 
 
 @dataclass(frozen=True)
@@ -117,6 +120,13 @@ class Exchange:
             tuple(references),
             await read(body.match_image, "match_image"),
         )
+
+    async def ask(self, work: Coroutine[Any, Any, Answer]) -> Answer:
+        """Return the answer of one call, ended when the client goes away. Raises LikenessError in REST's names."""
+        try:
+            return await while_connected(self.request.receive, self.gateway.lifecycle, work)
+        except LikenessError as error:
+            raise in_rest_names(error) from error
 
     async def deliver(self, work: Work) -> Response:
         """Run the work and return its answer. Raises LikenessError."""

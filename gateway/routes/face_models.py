@@ -10,14 +10,11 @@ from starlette.responses import Response
 
 from gateway.answer_models import FaceModelBuildDocument, FaceModelDocument, FaceModelListDocument
 from gateway.answers import face_model_build_document, face_model_document, json_answer
-from gateway.connection import while_connected
-from gateway.errors import in_rest_names
 from gateway.exchange import Exchange
 from gateway.models import FaceModelBody
 from gateway.openapi import body_documentation, document_answer, error_responses, problem_answer
 from gateway.swap_translation import check_face_model, face_model_request
-from likeness.errors import Conflict, FaceModelNotFound, LikenessError
-from likeness.face_models import FaceModelBuild
+from likeness.errors import Conflict, FaceModelNotFound
 
 router = APIRouter(tags=["Face models"])
 
@@ -46,13 +43,7 @@ async def build_face_model(request: Request, face_model_id: str) -> Response:
     ]
     message = face_model_request(face_model_id, body, images)
 
-    async def build() -> FaceModelBuild:
-        return await call.client.send_build_face_model(message, call.deadline.options(call.metadata))
-
-    try:
-        built = await while_connected(request.receive, exchange.gateway.lifecycle, build())
-    except LikenessError as error:
-        raise in_rest_names(error) from error
+    built = await exchange.ask(call.client.send_build_face_model(message, call.deadline.options(call.metadata)))
     return json_answer(face_model_build_document(built))
 
 

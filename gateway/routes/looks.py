@@ -8,13 +8,10 @@ from starlette.responses import Response
 
 from gateway.answer_models import ComparisonDocument, FacesDocument
 from gateway.answers import comparison_document, faces_document, json_answer
-from gateway.connection import while_connected
-from gateway.errors import in_rest_names
 from gateway.exchange import Exchange
 from gateway.face_bodies import CompareBody, DetectBody
 from gateway.openapi import body_documentation, document_answer, error_responses
 from gateway.swap_translation import check_comparison, check_detection, comparison_request, detection_request
-from likeness.errors import LikenessError
 
 router = APIRouter(tags=["Faces"])
 
@@ -33,11 +30,7 @@ async def detect_faces(request: Request) -> Response:
     call = exchange.call(body.timeout_seconds)
     check_detection(body)
     message = detection_request(body, await exchange.image(body.image, "image", call.deadline))
-    work = call.client.send_detect_faces(message, call.deadline.options(call.metadata))
-    try:
-        found = await while_connected(request.receive, exchange.gateway.lifecycle, work)
-    except LikenessError as error:
-        raise in_rest_names(error) from error
+    found = await exchange.ask(call.client.send_detect_faces(message, call.deadline.options(call.metadata)))
     return json_answer(faces_document(found))
 
 
@@ -57,9 +50,5 @@ async def compare_faces(request: Request) -> Response:
     first = await exchange.image(body.first_image, "first_image", call.deadline)
     second = await exchange.image(body.second_image, "second_image", call.deadline)
     message = comparison_request(body, first, second)
-    work = call.client.send_compare_faces(message, call.deadline.options(call.metadata))
-    try:
-        comparison = await while_connected(request.receive, exchange.gateway.lifecycle, work)
-    except LikenessError as error:
-        raise in_rest_names(error) from error
+    comparison = await exchange.ask(call.client.send_compare_faces(message, call.deadline.options(call.metadata)))
     return json_answer(comparison_document(comparison))
