@@ -15,7 +15,8 @@ from core.qwen.checkpoint import TensorEntry
 from core.qwen.memory import MemoryNeeds, estimate
 from core.qwen.offload import Offload
 from core.qwen.preflight import LoadingPlan
-from core.qwen.profile import FirstBlockCache, LoraLimits, LoraSource, Precision, Profile, Size, load_profile
+from core.qwen.profile import LoraLimits, LoraSource, Precision, Profile, Size, load_profile
+from core.qwen.step_caches import FirstBlockCache
 
 CACHED_MODE = "cached"
 """Full mode with a step cache."""

@@ -1,4 +1,4 @@
-"""Stored pictures over HTTP: their paths, and reading them. Nothing but pictures of answers can be named."""
+"""Stored pictures over HTTP: their paths, and reading them. Only pictures of answers and samples can be named."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 from core.runtime.artifacts import ArtifactStore
 from likeness.errors import ArtifactNotFound
+from likeness.training import TrainingJob
 
 ROUTE = "/v1/artifacts/{kind}/{name}"
 
@@ -18,10 +19,10 @@ _NAME = re.compile(r"([0-9a-f]{64})\.(png|jpg|webp)")
 
 @dataclass(frozen=True)
 class StoredPicture:
-    """The name of a stored picture."""
+    """What a stored picture is called."""
 
-    name: str
-    """``<sha256>.<suffix>``."""
+    uri: str
+    """Its URI in requests and answers."""
     sha256: str
     """SHA-256 of the file, 64 lower-case hexadecimal digits."""
     media_type: str
@@ -33,12 +34,18 @@ class StoredPicture:
         match = _NAME.fullmatch(name)
         if kind != _KIND or match is None:
             raise ArtifactNotFound("stored pictures are at /v1/artifacts/images/<SHA-256>.png, .jpg or .webp")
-        return cls(name, match[1], _MEDIA_TYPES[match[2]])
+        return cls(f"artifact://{_KIND}/{name}", match[1], _MEDIA_TYPES[match[2]])
 
-    @property
-    def uri(self) -> str:
-        """Its URI in requests and answers."""
-        return f"artifact://{_KIND}/{self.name}"
+    @classmethod
+    def sample(cls, job: TrainingJob, name: str) -> StoredPicture:
+        """Return the sample picture of a job that a path names. Raises ArtifactNotFound when the job has none such."""
+        match = _NAME.fullmatch(name)
+        # The URI is the job's own word: a name from outside only chooses among them.
+        uris = (sample.artifact_uri for sample in job.samples)
+        uri = next((uri for uri in uris if uri.rpartition("/")[2] == name), None)
+        if match is None or uri is None:
+            raise ArtifactNotFound("the job has no sample of that name; its samples have their paths as url")
+        return cls(uri, match[1], _MEDIA_TYPES[match[2]])
 
     @property
     def etag(self) -> str:

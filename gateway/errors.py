@@ -51,25 +51,38 @@ def rest_field(path: str, names: Mapping[str, str]) -> str:
 
 
 def in_rest_names(error: LikenessError, names: Mapping[str, str] | None = None) -> LikenessError:
-    """Return the error with its fields in REST's names. ``names`` are the route's own, by proto field."""
+    """Return the error with its fields in REST's names, where its texts begin with them too.
+
+    ``names`` are the route's own, by proto field.
+    """
     if error.field is None and not error.violations:
         return error
+    fields = [violation.field for violation in error.violations] + ([error.field] if error.field else [])
+    renamed = {field: rest_field(field, names or {}) for field in fields}
     changed = copy.copy(error)
-    if error.field is not None:
-        changed.field = rest_field(error.field, names or {})
+    changed.field = renamed[error.field] if error.field else error.field
+    changed.message = _retold(error.message, renamed)
     if isinstance(error, InvalidRequest):
         changed = InvalidRequest(
-            error.message,
+            changed.message,
             field=changed.field,
             retry_after_seconds=error.retry_after_seconds,
             violations=[
-                FieldViolation(rest_field(violation.field, names or {}), violation.message, violation.rule)
+                FieldViolation(renamed[violation.field], _retold(violation.message, renamed), violation.rule)
                 for violation in error.violations
             ],
         )
         changed.metadata = error.metadata
         changed.request_id = error.request_id
     return changed
+
+
+def _retold(text: str, renamed: Mapping[str, str]) -> str:
+    """Return a text such as ``settings.rank: is too high`` with the names of its fields exchanged."""
+    for field, name in renamed.items():
+        if field and field != name:
+            text = re.sub(rf"(?<![\w.]){re.escape(field)}(?=: )", name, text)
+    return text
 
 
 def violations_error(violations: Sequence[FieldViolation]) -> InvalidRequest:

@@ -18,7 +18,7 @@ from likeness.common.v1 import image_pb2
 from likeness.errors import InvalidRequest
 from likeness.trainer.v1 import trainer_service_pb2 as pb2
 from likeness.trainer_client import settings_message
-from likeness.training import CharacterDeletion, TrainingForecast, TrainingJob, TrainingSettings
+from likeness.training import CharacterDeletion, PublishedLora, TrainingForecast, TrainingJob, TrainingSettings
 
 NAMES: Mapping[str, str] = {f"job.{name}": name for name in pb2.CreateTrainingJobRequest.DESCRIPTOR.fields_by_name} | {
     f"settings.{name}": name for name in pb2.TrainingSettings.DESCRIPTOR.fields_by_name
@@ -112,6 +112,21 @@ class TrainingImageBody(Body):
     """A photo to keep for a job."""
 
     image: ImageValue
+
+
+class CheckpointBody(Body):
+    """A checkpoint to publish."""
+
+    step: int = limited(
+        pb2.PublishCheckpointRequest,
+        "step",
+        ...,
+        "Step of one of the job's checkpoints, or a cancelled job's checkpoint_step.",
+    )
+
+
+class PublishedLoraDocument(RootModel[PublishedLora]):
+    """A LoRA that was published."""
 
 
 class TrainingImageDocument(Document):

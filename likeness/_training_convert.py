@@ -50,15 +50,16 @@ def job_from_message(message: pb2.TrainingJob) -> TrainingJob:
         warnings=tuple(message.warnings),
         dataset=tuple(map(_dataset_image, message.dataset)),
         dataset_sha256=message.dataset_sha256,
-        samples=tuple(map(_sample, message.samples)),
+        samples=_samples(message, message.job_id),
         checkpoints=tuple(map(_checkpoint, message.checkpoints)),
+        further_loras=tuple(map(lora_from_message, message.further_loras)),
         manifest=dict(message.manifest),
         **_progress(message),
     )
 
 
-def event_from_message(message: pb2.TrainingEvent) -> TrainingEvent:
-    """Return an event."""
+def event_from_message(message: pb2.TrainingEvent, job_id: str) -> TrainingEvent:
+    """Return an event of a job."""
     name = pb2.TrainingEvent.Type.Name(message.type).removeprefix("TYPE_").lower()
     return TrainingEvent(
         sequence=message.sequence,
@@ -67,7 +68,7 @@ def event_from_message(message: pb2.TrainingEvent) -> TrainingEvent:
         state=state_from_message(message.state),
         message=message.message,
         checkpoint=_checkpoint(message.checkpoint) if message.HasField("checkpoint") else None,
-        samples=tuple(map(_sample, message.samples)),
+        samples=_samples(message, job_id),
         **_progress(message),
     )
 
@@ -86,6 +87,11 @@ def forecast_from_message(message: pb2.DryRunTrainingResponse) -> TrainingForeca
     )
 
 
+def lora_from_message(message: pb2.PublishedLora) -> PublishedLora:
+    """Return a LoRA that was published."""
+    return PublishedLora(message.lora_id, message.version, message.sha256, message.size_bytes, message.step)
+
+
 def state_from_message(state: int) -> TrainingState:
     """Return a state. Raises ValueError for one that this version doesn't know."""
     name = pb2.TrainingJob.State.Name(state)  # type: ignore[arg-type]  # any int of the wire
@@ -93,7 +99,6 @@ def state_from_message(state: int) -> TrainingState:
 
 
 def _progress(message: pb2.TrainingJob | pb2.TrainingEvent) -> dict[str, Any]:
-    lora = message.lora
     return {
         "step": message.step,
         "total_steps": message.total_steps,
@@ -103,9 +108,7 @@ def _progress(message: pb2.TrainingJob | pb2.TrainingEvent) -> dict[str, Any]:
         "stage_done": message.stage_done,
         "stage_total": message.stage_total,
         "error": _error(message),
-        "lora": PublishedLora(lora.lora_id, lora.version, lora.sha256, lora.size_bytes, lora.step)
-        if message.HasField("lora")
-        else None,
+        "lora": lora_from_message(message.lora) if message.HasField("lora") else None,
     }
 
 
@@ -135,17 +138,22 @@ def _dataset_image(message: pb2.DatasetImage) -> DatasetImage:
         caption=message.caption,
         crops=tuple(message.crops),
         thumbnail=message.thumbnail,
+        name=message.name,
     )
 
 
-def _sample(message: pb2.TrainingSample) -> TrainingSample:
-    return TrainingSample(
-        step=message.step,
-        prompt=message.prompt,
-        artifact_uri=message.artifact_uri,
-        seed=message.seed,
-        faces=message.faces,
-        identity=message.identity,
+def _samples(message: pb2.TrainingJob | pb2.TrainingEvent, job_id: str) -> tuple[TrainingSample, ...]:
+    return tuple(
+        TrainingSample(
+            step=sample.step,
+            prompt=sample.prompt,
+            artifact_uri=sample.artifact_uri,
+            seed=sample.seed,
+            faces=sample.faces,
+            identity=sample.identity,
+            url=f"/lora-training/{job_id}/samples/{sample.artifact_uri.rpartition('/')[2]}",
+        )
+        for sample in message.samples
     )
 
 

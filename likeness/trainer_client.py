@@ -25,7 +25,7 @@ from google.protobuf import json_format
 from google.protobuf.message import Message
 
 from likeness._messages import ImageSource
-from likeness._training_convert import event_from_message, forecast_from_message, job_from_message
+from likeness._training_convert import event_from_message, forecast_from_message, job_from_message, lora_from_message
 from likeness.calls import CallOptions, StreamCall, UnaryCall
 from likeness.channel import DEFAULT_TRAINER_ADDRESS, ChannelOptions, open_channel
 from likeness.common.v1 import image_pb2
@@ -34,6 +34,7 @@ from likeness.trainer.v1 import trainer_service_pb2 as pb2
 from likeness.trainer.v1 import trainer_service_pb2_grpc
 from likeness.training import (
     CharacterDeletion,
+    PublishedLora,
     TrainingEvent,
     TrainingForecast,
     TrainingJob,
@@ -109,6 +110,9 @@ class AsyncTrainerClient:
         )
         self._cancel: UnaryCall[pb2.CancelTrainingJobRequest, pb2.CancelTrainingJobResponse] = UnaryCall(
             stub.CancelTrainingJob, service
+        )
+        self._publish: UnaryCall[pb2.PublishCheckpointRequest, pb2.PublishCheckpointResponse] = UnaryCall(
+            stub.PublishCheckpoint, service
         )
         self._delete: UnaryCall[pb2.DeleteTrainingJobRequest, pb2.DeleteTrainingJobResponse] = UnaryCall(
             stub.DeleteTrainingJob, service
@@ -200,7 +204,7 @@ class AsyncTrainerClient:
                 async with aclosing(self._watch(message, options or self._default)) as responses:
                     async for response in responses:
                         after_sequence, seen = response.event.sequence, time.monotonic()
-                        yield event_from_message(response.event)
+                        yield event_from_message(response.event, job_id)
                 return
             except (ServiceUnavailable, ModelLoading):
                 if time.monotonic() - seen >= reconnect_seconds:
@@ -212,6 +216,11 @@ class AsyncTrainerClient:
         return job_from_message(
             (await self._cancel(filled(pb2.CancelTrainingJobRequest, job_id=job_id), options or self._default)).job
         )
+
+    async def publish(self, job_id: str, step: int, options: CallOptions | None = None) -> PublishedLora:
+        """Publish a further checkpoint of an ended job; return what it is. Raises LikenessError."""
+        message = filled(pb2.PublishCheckpointRequest, job_id=job_id, step=step)
+        return lora_from_message((await self._publish(message, options or self._default)).lora)
 
     async def delete(self, job_id: str, *, delete_lora: bool = False, options: CallOptions | None = None) -> None:
         """Remove a job. Raises LikenessError."""

@@ -109,6 +109,8 @@ class DatasetImage:
     """For example ``head 512×640``."""
     thumbnail: bytes
     """A small JPEG; empty when there is none."""
+    name: str
+    """Its URL, its name within the archive, or its place such as ``images[3]``."""
 
 
 @dataclass(frozen=True)
@@ -122,6 +124,8 @@ class TrainingSample:
     faces: int
     identity: float
     """Mean cosine of its face to the references; 0 unless it shows exactly one."""
+    url: str
+    """Where the gateway hands it out: a path of the gateway."""
 
 
 @dataclass(frozen=True)
@@ -188,6 +192,9 @@ class TrainingJob:
     """Step of the last checkpoint; 0 before the first."""
     error: JobError | None
     lora: PublishedLora | None
+    """What was published: the best checkpoint."""
+    further_loras: tuple[PublishedLora, ...]
+    """Further checkpoints that were published."""
     webhook_url: str
     webhook_disabled: bool
     warnings: tuple[str, ...]

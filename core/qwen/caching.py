@@ -12,7 +12,7 @@ from contextlib import contextmanager
 import torch
 from diffusers import FirstBlockCacheConfig, QwenImageTransformer2DModel, TaylorSeerCacheConfig
 
-from core.qwen.profile import FirstBlockCache, StepCache
+from core.qwen.step_caches import FirstBlockCache, StepCache
 
 
 @contextmanager

@@ -8,20 +8,22 @@ import time
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing
 from functools import partial
-from typing import Any
+from typing import Any, Self
 
 import torch
 from diffusers.utils import logging as diffusers_logging
 from transformers.utils import logging as transformers_logging
 
 from core.qwen.conditioning import Conditioner, condition_on_words
-from core.qwen.loading import QwenImageModel
+from core.qwen.loading import QwenImageModel, load_model
 from core.qwen.loras.library import LoraLibrary
 from core.qwen.modes import check_ranks
 from core.qwen.profile import PIXELS_PER_TOKEN, Profile
 from core.qwen.request import GenerationRequest
 from core.qwen.sampling import DrawingPart, draw
+from core.qwen.settings import ModelSettings
 from core.runtime import telemetry
+from core.runtime.artifacts import ArtifactStore
 from core.runtime.cancellation import CancelToken
 from core.runtime.estimates import DurationEstimates
 from core.runtime.worker import BatchWork, DeviceWorker, Priority, Result
@@ -56,6 +58,23 @@ class DrawingEngine:
         self.loras = loras
         self.condition = condition
         self._step_seconds = DurationEstimates()
+
+    @classmethod
+    def load(cls, settings: ModelSettings, worker: DeviceWorker, artifacts: ArtifactStore) -> Self:
+        """Load the settings' profile and draw once in every mode, so that the first request is as fast as the next.
+
+        Raises:
+            ProfileError, WeightsMissing, LoraRejected: the process cannot work; the message says what to do.
+        """
+        prepare_process(settings.threads)
+        began = time.perf_counter()
+        model = load_model(
+            settings.read_profile(), weights_dir=settings.weights_dir, choices=settings.loading_choices()
+        )
+        load_seconds = time.perf_counter() - began
+        engine = cls(model, worker, settings.make_library(model, artifacts))
+        engine.start(load_seconds)
+        return engine
 
     @property
     def profile(self) -> Profile:

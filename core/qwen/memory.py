@@ -11,7 +11,8 @@ import torch
 from core.qwen.checkpoint import WEIGHED, TensorEntry, WeightsMissing, read_config, read_tensors
 from core.qwen.offload import Offload
 from core.qwen.precision import is_quantized, loaded_dtype
-from core.qwen.profile import Precision, Profile, TaylorSeerCache
+from core.qwen.profile import Precision, Profile
+from core.qwen.step_caches import TaylorSeerCache
 
 # Shares of a forward pass and of a decoding that are alive at once, with a margin; the full-size model's peaks are in
 # docs/10-running-on-gpus.md.
@@ -173,18 +174,25 @@ def host_bytes() -> int | None:
     except OSError:
         return None
     found = [int(line.split()[1]) * 1024 for line in lines if line.startswith("MemAvailable:")]
-    return min(found[0], _cgroup_bytes(found[0])) if found else None
+    if not found:
+        return None
+    left = container_bytes()
+    return found[0] if left is None else min(found[0], left)
 
 
-def _cgroup_bytes(otherwise: int) -> int:
-    """Return what the container's limit leaves."""
-    folder = Path("/sys/fs/cgroup")
+def container_bytes(folder: Path = Path("/sys/fs/cgroup")) -> int | None:
+    """Return what the container's limit leaves (docs.kernel.org/admin-guide/cgroup-v2.html); None without one.
+
+    The cache of files counts as used there, but it gives way: as Kubernetes does, its inactive part is taken as free.
+    """
     try:
         limit = (folder / "memory.max").read_text(encoding="ascii").strip()
         used = int((folder / "memory.current").read_text(encoding="ascii"))
+        lines = (folder / "memory.stat").read_text(encoding="ascii").splitlines()
     except (OSError, ValueError):
-        return otherwise
-    return max(0, int(limit) - used) if limit.isdigit() else otherwise
+        return None
+    cached = sum(int(line.split()[1]) for line in lines if line.startswith("inactive_file "))
+    return max(0, int(limit) - used + cached) if limit.isdigit() else None
 
 
 def gib(size: int) -> str:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from typing import Any, Protocol
+from collections.abc import Sequence
+from typing import Any
 
 from google.protobuf.duration_pb2 import Duration
 from google.protobuf.message import Message
@@ -12,10 +12,12 @@ from core.qwen.loading import ModelDescription
 from core.qwen.loras.library import LoraChoice
 from core.qwen.loras.requested import RequestedLora
 from core.qwen.profile import Mode
+from core.qwen.request import GenerationRequest
 from core.qwen.sampling import GenerationTimings, PreviewReady, StepFinished
 from core.runtime.images import ImageFormat, encode_image, to_image_message
 from core.runtime.worker import Priority, Queued, Started
 from likeness.common.v1 import image_pb2, progress_pb2
+from likeness.editor.v1.editor_service_pb2 import EditRequest
 from likeness.generator.v1 import generator_service_pb2 as pb2
 
 PRIORITIES = {
@@ -29,17 +31,24 @@ PREVIEW_QUALITY = 80
 """Quality of a preview's JPEG."""
 
 
-class WithLoras(Protocol):
-    """A request's message that names LoRAs."""
-
-    @property
-    def loras(self) -> Iterable[pb2.LoraSelection]:
-        """The LoRAs."""
+DrawingMessage = pb2.GenerateRequest | EditRequest
+"""What asks for pictures."""
 
 
 def optional(message: Message, field: str) -> Any:
     """Return a field that has presence, None when it is not set."""
     return getattr(message, field) if message.HasField(field) else None
+
+
+def drawing_choices(message: DrawingMessage) -> dict[str, Any]:
+    """Return what drawings and edits alike may choose, by the names of ``resolve_request``; its LoRAs apart."""
+    present = ("seed", "negative_prompt", "width", "height", "count", "steps", "true_cfg_scale")
+    return {
+        **{field: optional(message, field) for field in present},
+        "mode": message.mode,
+        "trigger_word": message.trigger_word,
+        "preview_every": message.preview_every,
+    }
 
 
 def progress(event: Queued | Started | StepFinished) -> dict[str, Any]:
@@ -53,7 +62,7 @@ def progress(event: Queued | Started | StepFinished) -> dict[str, Any]:
             return {"step": progress_pb2.Step(image_index=index, step=step, total_steps=total)}
 
 
-def lora_choices(message: WithLoras) -> list[LoraChoice]:
+def lora_choices(message: DrawingMessage) -> list[LoraChoice]:
     """Return what a request says of its LoRAs; one without a strength acts with 1."""
     return [
         LoraChoice(lora.lora_id, lora.version, lora.strength if lora.HasField("strength") else 1.0)
@@ -106,6 +115,21 @@ def model_message(model: ModelDescription, mode: Mode | None = None) -> progress
         step_cache=mode.step_cache.label if mode and mode.step_cache else "",
         guidance_device=model.guidance_device,
     )
+
+
+def finished_fields(
+    request: GenerationRequest, model: ModelDescription, timings: progress_pb2.Timings
+) -> dict[str, Any]:
+    """Return what drawings and edits alike tell at their end, by the names of the message's fields."""
+    return {
+        "seed": request.seed,
+        "mode": request.mode.name,
+        "steps": request.work_steps,
+        "true_cfg_scale": request.true_cfg_scale,
+        "timings": timings,
+        "model": model_message(model, request.mode),
+        "loras": lora_messages(request.loras),
+    }
 
 
 def timings_message(

@@ -12,7 +12,8 @@ from core.qwen.checkpoint import WeightsMissing, find_lora, find_weights
 from core.qwen.memory import MemoryNeeds, choose_offload, free_bytes, gib, host_bytes, measure
 from core.qwen.offload import Offload
 from core.qwen.precision import precision_problems
-from core.qwen.profile import Precision, Profile, TaylorSeerCache
+from core.qwen.profile import Precision, Profile
+from core.qwen.step_caches import TaylorSeerCache
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -13,6 +13,7 @@ from typing import Annotated, Literal
 from pydantic import ConfigDict, Field, model_validator
 from pydantic.dataclasses import dataclass
 
+from core.qwen.step_caches import StepCache
 from core.runtime.profiles import read_profile
 
 PROFILES_FOLDER = Path(__file__).parent / "profiles"
@@ -87,44 +88,6 @@ class LoraSource:
     def label(self) -> str:
         """The LoRA's name in answers: the file, with its repository where it has one."""
         return f"{self.repository}/{self.file}" if self.repository else self.file
-
-
-@dataclass(frozen=True, kw_only=True, config=_STRICT)
-class FirstBlockCache:
-    """First Block Cache: a step whose first block changed little reuses what the other blocks added before.
-
-    From ParaAttention (github.com/chengzeyi/ParaAttention), after TeaCache (arxiv.org/abs/2411.19108).
-    """
-
-    kind: Literal["first_block"] = "first_block"
-    threshold: Annotated[float, Field(gt=0, lt=1)] = 0.08
-    """Relative change of the first block's residual (mean of absolute values) below which a step is skipped."""
-
-    @property
-    def label(self) -> str:
-        """The cache's name and numbers in answers."""
-        return f"first_block(threshold={self.threshold:g})"
-
-
-@dataclass(frozen=True, kw_only=True, config=_STRICT)
-class TaylorSeerCache:
-    """TaylorSeer: between full steps the attention's outputs are extrapolated (arxiv.org/abs/2503.06923)."""
-
-    kind: Literal["taylor_seer"] = "taylor_seer"
-    interval: Annotated[int, Field(ge=2, le=10)] = 3
-    """Every so many steps one is computed in full."""
-    first_steps: Annotated[int, Field(ge=2, le=50)] = 4
-    """So many steps at the start are all computed in full."""
-    order: Annotated[int, Field(ge=1, le=2)] = 1
-    """Order of the Taylor expansion."""
-
-    @property
-    def label(self) -> str:
-        """The cache's name and numbers in answers."""
-        return f"taylor_seer(interval={self.interval}, first_steps={self.first_steps}, order={self.order})"
-
-
-StepCache = Annotated[FirstBlockCache | TaylorSeerCache, Field(discriminator="kind")]
 
 
 @dataclass(frozen=True, kw_only=True, config=_STRICT)

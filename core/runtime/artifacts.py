@@ -3,15 +3,26 @@
 from __future__ import annotations
 
 import hashlib
+import logging
 import re
-from datetime import datetime
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import datetime, timedelta
 from pathlib import Path
 
 import obstore
-from obstore.exceptions import AlreadyExistsError
+from obstore.exceptions import AlreadyExistsError, GenericError
 from obstore.store import LocalStore, ObjectStore, from_url
 
-from likeness.errors import ArtifactCorrupt, ArtifactNotFound, Conflict, InvalidRequest, PayloadTooLarge
+from core.runtime.telemetry import log
+from likeness.errors import (
+    ArtifactCorrupt,
+    ArtifactNotFound,
+    Conflict,
+    InvalidRequest,
+    PayloadTooLarge,
+    ServiceUnavailable,
+)
 
 _SCHEME = "artifact://"
 _SEGMENT = r"[a-z0-9][a-z0-9_-]{0,127}"
@@ -20,12 +31,32 @@ _KEY = re.compile(rf"{_SEGMENT}(?:/{_SEGMENT}){{0,7}}(?:\.[a-z0-9]{{1,15}}){{0,2
 _ADDRESSED = re.compile(rf"artifact://({_SEGMENT}(?:/{_SEGMENT}){{0,5}}/([0-9a-f]{{64}})(?:\.[a-z0-9]{{1,15}})?)")
 _SUFFIX = re.compile(r"(?:\.[a-z0-9]{1,15})?")
 
+_MAX_RETRIES = 2
+_RETRY_TIMEOUT = timedelta(seconds=10)
+"""After this a request that failed is not repeated. The driver's own 10 retries would hold a call for minutes."""
+_RETRY_AFTER_SECONDS = 5.0
+_LOGGED_CHARACTERS = 600
+# The driver has one class for an object store that does not answer, for one that refuses a listing, a region or a
+# bucket, and for what is wrong in a folder; its words alone tell them apart. The latter two (4xx but a timeout and too
+# many requests, a bare redirect, a system call that failed) will not be better in a moment.
+_LASTING = re.compile(r"status code: 4(?!08|29)\d\d|redirect without LOCATION|Generic LocalFileSystem error")
+
+_logger = logging.getLogger(__name__)
+
+
+class StoreUnavailable(ServiceUnavailable):
+    """The object store cannot be reached, does not answer in time, or fails: trying again makes sense."""
+
 
 class ArtifactStore:
     """Files under content addresses ``artifact://<prefix>/<sha256><suffix>``, and records under names of their own.
 
     All methods block: call them from a worker thread. They are safe in any thread. A file appears under its name only
     when it is whole: the folder's driver writes to a temporary name and renames, object stores publish at the end.
+
+    All methods raise StoreUnavailable when an object store is away. That it refuses the deployment's keys, has no such
+    bucket, or that a folder cannot be used, is a fault of the deployment: obstore's own exception, which clients see as
+    INTERNAL.
     """
 
     def __init__(self, url: str) -> None:
@@ -33,11 +64,11 @@ class ArtifactStore:
 
         Args:
             url: A folder, which is made when it is missing, or s3://, gs:// or az:// (or file://) with a bucket. Keys
-                and regions come from the usual variables of the environment.
+                and regions come from the usual variables of the environment, timeouts too (``AWS_TIMEOUT``).
         """
         self._store: ObjectStore
         if "://" in url and not url.startswith("file://"):
-            self._store = from_url(url)
+            self._store = from_url(url, retry_config={"max_retries": _MAX_RETRIES, "retry_timeout": _RETRY_TIMEOUT})
         else:
             folder = Path(url.removeprefix("file://")).expanduser().resolve()
             folder.mkdir(parents=True, exist_ok=True)
@@ -53,7 +84,8 @@ class ArtifactStore:
         if not _SUFFIX.fullmatch(suffix):
             raise ValueError(f"bad suffix {suffix!r}")
         key = _checked_key(f"{prefix}/{hashlib.sha256(data).hexdigest()}{suffix}")
-        obstore.put(self._store, key, data)
+        with _reaching():
+            obstore.put(self._store, key, data)
         return _SCHEME + key
 
     def get(self, uri: str, *, field: str | None = None, max_bytes: int | None = None) -> bytes:
@@ -98,8 +130,10 @@ class ArtifactStore:
             ValueError: The key has characters that are not allowed.
             Conflict: `replace` is false and there is one: of several writers, one wins.
         """
+        name = _checked_key(key)
         try:
-            obstore.put(self._store, _checked_key(key), data, mode="overwrite" if replace else "create")
+            with _reaching():
+                obstore.put(self._store, name, data, mode="overwrite" if replace else "create")
         except AlreadyExistsError as error:
             raise Conflict(f"{key} is there already") from error
 
@@ -116,13 +150,15 @@ class ArtifactStore:
 
         Raises ValueError for a bad prefix.
         """
-        found = (meta for batch in obstore.list(self._store, _checked_key(prefix)) for meta in batch)
+        with _reaching():
+            found = [meta for batch in obstore.list(self._store, _checked_key(prefix)) for meta in batch]
         old = (m for m in found if modified_before is None or m["last_modified"] < modified_before)
         return tuple(sorted(meta["path"] for meta in old))
 
     def _read(self, key: str, field: str | None, max_bytes: int | None) -> bytes:
         try:
-            result = obstore.get(self._store, key)
+            with _reaching():
+                result = obstore.get(self._store, key)
         except FileNotFoundError as error:
             raise ArtifactNotFound("the artifact store holds nothing under that URI", field=field) from error
         size = result.meta["size"]
@@ -130,11 +166,13 @@ class ArtifactStore:
             raise PayloadTooLarge(
                 f"the stored file has {size:,} bytes; at most {max_bytes:,} are taken", field=field, bytes=str(size)
             )
-        return bytes(result.bytes())
+        with _reaching():
+            return bytes(result.bytes())
 
     def _exists(self, key: str) -> bool:
         try:
-            obstore.head(self._store, key)
+            with _reaching():
+                obstore.head(self._store, key)
         except FileNotFoundError:
             return False
         return True
@@ -143,10 +181,29 @@ class ArtifactStore:
         if not self._exists(key):
             return False
         try:
-            obstore.delete(self._store, key)
+            with _reaching():
+                obstore.delete(self._store, key)
         except FileNotFoundError:  # another caller was faster
             return False
         return True
+
+
+@contextmanager
+def _reaching() -> Iterator[None]:
+    """Tell of a store that is away as StoreUnavailable."""
+    try:
+        yield
+    except GenericError as error:
+        # After the first paragraph comes what the driver prints for its developers.
+        reason = str(error).partition("\n\nDebug source")[0]
+        if _LASTING.search(reason):
+            raise
+        # Its words name buckets and addresses inside the deployment: they are for the log alone.
+        log(_logger, logging.WARNING, "the artifact store fails", reason=reason[:_LOGGED_CHARACTERS])
+        raise StoreUnavailable(
+            "the artifact store cannot be reached or fails; try again shortly",
+            retry_after_seconds=_RETRY_AFTER_SECONDS,
+        ) from error
 
 
 def _checked_key(key: str) -> str:

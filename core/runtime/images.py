@@ -33,6 +33,7 @@ __all__ = [
     "read_image_input",
     "read_picture_input",
     "to_image_message",
+    "write_image_output",
 ]
 
 DEFAULT_QUALITY = 95
@@ -217,3 +218,14 @@ def to_image_message(
     suffix = next(f.suffix for f in ImageFormat if f.media_type == encoded.media_type)
     message.artifact_uri = artifacts.put(IMAGE_PREFIX, encoded.data, suffix)
     return message
+
+
+def write_image_output(
+    rgb: npt.NDArray[np.uint8], output: image_pb2.ImageOutput, artifacts: ArtifactStore | None
+) -> image_pb2.Image:
+    """Write a picture (uint8 height×width×3, sRGB) as ``output`` asks, and return its message. Blocking.
+
+    Raises:
+        ValueError: ``output.store`` is set and there is no store.
+    """
+    return to_image_message(encode_output(rgb, output), output, artifacts)

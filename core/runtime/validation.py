@@ -13,6 +13,23 @@ from likeness.errors import FieldViolation, InvalidRequest
 
 _NOT_A_NAME = re.compile(r"[^A-Z0-9]+")
 _LONG_DECIMAL = re.compile(r"\d+\.\d{7,}")
+_BY_PATTERN = re.compile(r"does not match regex pattern `(.*)`", re.DOTALL)
+_BY_LIST = re.compile(r"must be in list \[(?:, )?(.*)\]", re.DOTALL)
+_NAME = "of a-z, 0-9, _ and -"
+PATTERNS = {
+    "^[a-z0-9][a-z0-9_-]{0,63}$": f"must be 1 to 64 {_NAME}, the first a letter or a digit",
+    "^([a-z0-9][a-z0-9_-]{0,63})?$": f"must be 1 to 64 {_NAME}, the first a letter or a digit; or empty",
+    "^[a-z0-9_-]{0,32}$": f"must be at most 32 {_NAME}",
+    "^[a-z0-9_.+-]{0,32}$": "must be at most 32 of a-z, 0-9, _, ., + and -",
+    "^artifact://[a-z0-9][a-z0-9/_.-]{0,250}$": "must be a URI of the artifact store, artifact://… as answers tell it",
+    "^([0-9a-f]{64})?$": "must be a SHA-256 as 64 of 0-9 and a-f; or empty",
+    "^(whsec_[A-Za-z0-9+/]{32,88}={0,2})?$": "must be whsec_ and 24 to 64 bytes in base64; or empty",
+    r"^[^\pC{}]*$": "must have no braces and no control characters",
+    "^[A-Za-z0-9._:-]{1,128}$": "must be 1 to 128 of letters, digits, ., _, : and -",
+    "^[A-Za-z0-9._-]{1,64}$": "must be 1 to 64 of letters, digits, ., _ and -",
+    "^[0-9a-f]{2}-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}$": "must be a traceparent of the W3C's Trace Context",
+}
+"""The protos' patterns in words."""
 _MESSAGES_SHOWN = 3
 
 
@@ -42,6 +59,8 @@ def _violation(violation: protovalidate.Violation, fields: Container[str]) -> Fi
         path = named
     # A float's limit is told with all digits of its double: 0.10000000149011612 stands for 0.1.
     message = _LONG_DECIMAL.sub(lambda match: f"{float(match[0]):.6g}", proto.message)
+    message = _BY_PATTERN.sub(lambda match: PATTERNS.get(match[1], match[0]), message)
+    message = _BY_LIST.sub(r"must be one of \1", message)
     return FieldViolation(path, message, _NOT_A_NAME.sub("_", proto.rule_id.upper()).strip("_"))
 
 

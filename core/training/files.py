@@ -78,7 +78,8 @@ def full_disk_told(place: Path) -> Iterator[None]:
         if error.errno not in (errno.ENOSPC, errno.EDQUOT):
             raise
         raise InsufficientResources(
-            f"the disk of {place.parent.name!r} is full; the last good checkpoint is kept: make room and resume",
+            f"the disk of {place.parent.name!r} is full; the last good checkpoint is kept: make room, and the run goes "
+            "on from it",
             resource="disk",
         ) from error
 

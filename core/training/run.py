@@ -10,6 +10,7 @@ from pathlib import Path
 import torch
 
 from core.faces import FaceAnalyser
+from core.qwen.memory import free_bytes
 from core.runtime.cancellation import CancelToken
 from core.training.base import BaseSource, load_decoder, load_trainable, release
 from core.training.cache import Encoded, EncodingCache
@@ -17,10 +18,10 @@ from core.training.checkpoints import restore_checkpoint, save_checkpoint
 from core.training.dataset import Dataset, prepare_dataset
 from core.training.drawing import Painter
 from core.training.export import make_manifest
-from core.training.files import check_free_space
 from core.training.loop import Example, Optimisation, StepOutcome
 from core.training.memory import FallbackLadder
 from core.training.photos import PhotoFiles
+from core.training.preflight import check_room
 from core.training.priors import PriorPictures
 from core.training.selection import Selection
 from core.training.spec import (
@@ -32,14 +33,13 @@ from core.training.spec import (
     RunState,
     StateChanged,
     StepTrained,
+    TrainingEvent,
     TrainingResult,
     TrainingSpec,
 )
-from likeness.errors import DatasetUnusable, LikenessError
+from likeness.errors import DatasetUnusable, InsufficientResources, LikenessError
 
 _SMOOTHING = 0.05
-_BYTES_PER_WEIGHT = 4 * 3
-"""Of a checkpoint: the weight and the optimizer's two moments, in float32."""
 
 
 def run_training(spec: TrainingSpec, workdir: Path, report: Report, token: CancelToken) -> TrainingResult:
@@ -61,9 +61,29 @@ def run_training(spec: TrainingSpec, workdir: Path, report: Report, token: Cance
         WeightsMissing: the base's files, or the device, are not there.
         Cancelled, DeadlineExceeded: by ``token``.
     """
+    at = RunState.VALIDATING
+
+    def reported(event: TrainingEvent) -> None:
+        nonlocal at
+        if isinstance(event, StateChanged):
+            at = event.state
+        report(event)
+
+    try:
+        return _run(spec, workdir, reported, token)
+    except torch.OutOfMemoryError as error:
+        raise InsufficientResources(
+            f"the device ran out of memory while it was {at.value.lower()}: take a smaller resolution or "
+            "evaluation.side, or a larger or emptier device",
+            resource="memory",
+        ) from error
+
+
+def _run(spec: TrainingSpec, workdir: Path, report: Report, token: CancelToken) -> TrainingResult:
     source = BaseSource.find(spec)
     torch.set_num_threads(spec.threads)
     report(StateChanged(RunState.VALIDATING))
+    check_room(source, spec.settings, workdir, free_bytes(source.device))
     analyser = FaceAnalyser(Path(spec.weights_dir) / "faces", spec.threads)
     dataset = prepare_dataset(PhotoFiles(spec.photos, workdir, token), spec, analyser)
     report(DatasetInspected(dataset.report))
@@ -142,7 +162,6 @@ class _Training:
     def finish(self) -> _Losses:
         """Take all steps that are left, and score what is to be scored."""
         run, total = self._run, self._settings.steps
-        check_free_space(self._workdir, self._bytes_to_write())
         restored = restore_checkpoint(self._workdir, run, fingerprint=self._fingerprint)
         self._smoothed = restored or 0.0
         self._saved_step = run.step
@@ -164,6 +183,9 @@ class _Training:
         except LikenessError:
             if self._token.stopped and run.step > self._saved_step:
                 self._save()
+            if self._token.stopped and run.step:
+                # Whoever cancels a run may still want what it has learned.
+                self._selection.export(run.step)
             raise
         return _Losses(first, self._smoothed, self._seconds)
 
@@ -210,11 +232,6 @@ class _Training:
             if last:
                 self._report(StateChanged(RunState.EVALUATING))
             self._selection.score(self._run.step, self._report)
-
-    def _bytes_to_write(self) -> int:
-        """Two checkpoints and a draft of a third, and the files of all scored ones."""
-        weights = sum(parameter.numel() for parameter in self._run.base.parameters.values())
-        return weights * (3 * _BYTES_PER_WEIGHT + 4 * len(self._selection.steps))
 
 
 def _fingerprint(manifest: dict[str, str]) -> str:

@@ -18,6 +18,7 @@ from core.training.dataset import Dataset
 from core.training.drawing import Painter
 from core.training.export import export_lora, make_manifest
 from core.training.files import write_whole
+from core.training.preflight import scored_steps
 from core.training.scoring import DrawnPicture, Judge, Picture
 from core.training.spec import (
     CheckpointScore,
@@ -27,6 +28,7 @@ from core.training.spec import (
     RunState,
     TrainingResult,
     TrainingSpec,
+    checkpoint_lora,
 )
 from likeness.errors import Internal
 
@@ -79,9 +81,7 @@ class Selection:
     @property
     def steps(self) -> tuple[int, ...]:
         """The steps whose checkpoints are scored; the last one always is."""
-        settings, last = self._spec.settings.evaluation, self._spec.settings.hyperparameters.steps
-        every = settings.every or last
-        return tuple(step for step in (*range(every, last, every), last) if step >= settings.from_step or step == last)
+        return scored_steps(self._spec.settings)
 
     def is_due(self, step: int) -> bool:
         """Return whether the checkpoint of ``step`` is to be scored and was not."""
@@ -100,18 +100,22 @@ class Selection:
 
     def score(self, step: int, report: Report) -> CheckpointScore:
         """Publish the adapter as it is into the work directory, draw with that file, and score the pictures."""
-        file = self._workdir / "loras" / f"{step:06d}.safetensors"
-        adapter, _ = export_lora(file, self._painter.base, self._spec.settings.hyperparameters, self._manifest(step))
-        adapter = adapter.to(self._painter.base.transformer.device)
+        adapter = self.export(step).to(self._painter.base.transformer.device)
         prompts = self._prompts(self._spec.subject)
         pictures = []
         for k, prompt in enumerate(prompts):
             pictures.append(self._draw(prompt, k, adapter))
             report(Progress(RunState.EVALUATING, k + 1, len(prompts)))
-        score = self._score(step, pictures, self._spec.subject, str(file.relative_to(self._workdir)))
+        score = self._score(step, pictures, self._spec.subject, checkpoint_lora(step))
         write_whole(self._score_file(step), _SCORE.dump_json(score))
         report(CheckpointScored(score))
         return score
+
+    def export(self, step: int) -> Adapter:
+        """Write the adapter as it is after ``step`` into the work directory; return it as the generator reads it."""
+        file, settings = self._workdir / checkpoint_lora(step), self._spec.settings.hyperparameters
+        adapter, _ = export_lora(file, self._painter.base, settings, self._manifest(step))
+        return adapter
 
     def result(self, first_loss: float, last_loss: float, seconds: float) -> TrainingResult:
         """Rank what was scored."""

@@ -5,8 +5,10 @@ The shipped defaults are ``profiles/<name of the generator's profile>.toml``. Ne
 
 from __future__ import annotations
 
+import difflib
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import fields, is_dataclass
 from enum import StrEnum
 from pathlib import Path
 from string import Formatter
@@ -14,6 +16,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import ConfigDict, Field, TypeAdapter, ValidationError, model_validator
 from pydantic.dataclasses import dataclass
+from pydantic_core import ErrorDetails
 
 from likeness.errors import FieldViolation, InvalidRequest
 
@@ -240,9 +243,7 @@ def default_settings(profile: str) -> TrainingSettings:
     return TypeAdapter(TrainingSettings).validate_python(data)
 
 
-def change_settings(
-    base: TrainingSettings, changes: Mapping[str, Any], *, field: str = "hyperparameters"
-) -> TrainingSettings:
+def change_settings(base: TrainingSettings, changes: Mapping[str, Any], *, field: str = "settings") -> TrainingSettings:
     """Return ``base`` with nested ``changes``, for example ``{"hyperparameters": {"rank": 16}}``.
 
     Raises:
@@ -253,13 +254,29 @@ def change_settings(
         return adapter.validate_python(_merge(adapter.dump_python(base, mode="json"), changes))
     except ValidationError as error:
         faults = [
-            FieldViolation(
-                ".".join([field, *(str(part) for part in fault["loc"] if part != "hyperparameters")]), fault["msg"]
-            )
-            for fault in error.errors()
+            FieldViolation(".".join([field, *map(str, fault["loc"])]), _said(fault, base)) for fault in error.errors()
         ]
         text = "; ".join(f"{fault.field}: {fault.message}" for fault in faults)
         raise InvalidRequest(f"the training cannot be set so: {text}", violations=faults) from error
+
+
+def _said(fault: ErrorDetails, settings: TrainingSettings) -> str:
+    """Return what is wrong; of a name that there is not, which ones there are."""
+    if fault["type"] != "unexpected_keyword_argument":
+        return fault["msg"].removeprefix("Value error, ")
+    *path, name = fault["loc"]
+    known = _names_at(settings, path)
+    close = difflib.get_close_matches(str(name), known, n=1)
+    hint = f"did you mean {close[0]}?" if close else f"there are {', '.join(known)}" if known else ""
+    return f"there is no such setting; {hint}" if hint else "there is no such setting"
+
+
+def _names_at(settings: TrainingSettings, path: Sequence[int | str]) -> list[str]:
+    """Return the names of a part of the settings; none for a part that the defaults leave out."""
+    place: Any = settings
+    for part in path:
+        place = place[0] if isinstance(part, int) else getattr(place, part, None)
+    return sorted(item.name for item in fields(place)) if is_dataclass(place) else []
 
 
 def _check_template(name: str, template: str, known: tuple[str, ...]) -> None:

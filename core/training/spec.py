@@ -38,6 +38,7 @@ __all__ = [
     "TrainingEvent",
     "TrainingResult",
     "TrainingSpec",
+    "checkpoint_lora",
     "event_from_json",
     "event_to_json",
     "latest_checkpoint",
@@ -277,6 +278,11 @@ def event_from_json(text: str | bytes) -> TrainingEvent:
     body = _JSON.validate_json(text)
     event: TrainingEvent = TypeAdapter(_EVENTS[body.pop("event")]).validate_python(body)
     return event
+
+
+def checkpoint_lora(step: int) -> str:
+    """Return where a checkpoint's LoRA is in the work directory: of scored ones, and of the last before a cancel."""
+    return f"loras/{step:06d}.safetensors"
 
 
 def latest_checkpoint(workdir: Path) -> int:

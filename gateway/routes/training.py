@@ -20,6 +20,8 @@ from gateway.openapi import body_documentation, document_answer, error_responses
 from gateway.training import (
     NAMES,
     CharacterDeletionDocument,
+    CheckpointBody,
+    PublishedLoraDocument,
     TrainingBody,
     TrainingForecastDocument,
     TrainingImageBody,
@@ -31,7 +33,7 @@ from gateway.training import (
 )
 from gateway.training_events import TrainingEventStream
 from likeness.calls import CallOptions
-from likeness.errors import Conflict, InvalidRequest, LikenessError, TrainingJobNotFound
+from likeness.errors import ArtifactNotFound, Conflict, InvalidRequest, LikenessError, TrainingJobNotFound
 from likeness.trainer.v1 import trainer_service_pb2 as pb2
 from likeness.training import TrainingJob, document
 
@@ -180,6 +182,31 @@ async def cancel_training_job(request: Request, job_id: str) -> Response:
     return json_answer(document(job))
 
 
+@router.post(
+    ROUTE + "/{job_id}/publish",
+    summary="Publish a further checkpoint",
+    response_model=None,
+    openapi_extra=body_documentation(CheckpointBody),
+    responses={
+        200: document_answer(PublishedLoraDocument),
+        **error_responses(),
+        404: problem_answer([TrainingJobNotFound, ArtifactNotFound]),
+        409: problem_answer([Conflict]),
+    },
+)
+async def publish_checkpoint(request: Request, job_id: str) -> Response:
+    """A scored checkpoint of an ended job, or the last one of a cancelled job, becomes the LoRA's next version.
+
+    One that is published already is answered with its version.
+    """
+    exchange = Exchange.begin(request)
+    body = await exchange.read(CheckpointBody)
+    call = exchange.call(None)
+    _checked(pb2.PublishCheckpointRequest(), job_id=job_id, step=body.step)
+    lora = await _told(exchange.gateway.trainer.publish(job_id, body.step, call.deadline.options(call.metadata)))
+    return json_answer(document(lora))
+
+
 @router.delete(
     ROUTE + "/{job_id}",
     summary="Remove a training job",
@@ -190,7 +217,9 @@ async def cancel_training_job(request: Request, job_id: str) -> Response:
 async def delete_training_job(
     request: Request,
     job_id: str,
-    delete_lora: Annotated[bool, Query(description="Whether the LoRA that it published is removed too.")] = False,
+    delete_lora: Annotated[
+        bool, Query(description="Whether the LoRA versions that were published of it are removed too.")
+    ] = False,
 ) -> Response:
     """An ended job goes with its photos, caches, checkpoints and samples. One that still runs is a conflict."""
     exchange = Exchange.begin(request)

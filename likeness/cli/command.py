@@ -6,18 +6,19 @@ import argparse
 import asyncio
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Coroutine, Sequence
 
 import grpc
 
 from likeness.calls import CallOptions
 from likeness.cli import edits, face_commands, generate, output, ways
 from likeness.cli.arguments import parse_arguments
-from likeness.cli.jobs import run_jobs_command
+from likeness.cli.jobs import JobCommandResult, run_jobs_command
 from likeness.cli.loras import run_lora_command
 from likeness.cli.training import run_training_command
 from likeness.client import AsyncClient
-from likeness.errors import LikenessError
+from likeness.errors import ERRORS, Internal, LikenessError
+from likeness.training import TrainingState
 
 FAULT, REFUSED, UNAVAILABLE, TOO_LATE, INTERRUPTED, UNREAD = 1, 3, 4, 5, 130, 141
 _STATUS = {
@@ -43,7 +44,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _run(options: argparse.Namespace) -> int:
     try:
-        asyncio.run(_COMMANDS[options.command](options))
+        status = asyncio.run(_COMMANDS[options.command](options))
     except LikenessError as error:
         print(output.describe_error(error, getattr(options, "server", None)), file=sys.stderr)
         if options.json:
@@ -57,10 +58,10 @@ def _run(options: argparse.Namespace) -> int:
     except KeyboardInterrupt:
         print("likeness: stopped", file=sys.stderr)
         return INTERRUPTED
-    return 0
+    return status or 0
 
 
-def exit_status(error: LikenessError) -> int:
+def exit_status(error: LikenessError | type[LikenessError]) -> int:
     """Return the exit status of an error."""
     if error.code in _STATUS:
         return _STATUS[error.code]
@@ -72,14 +73,21 @@ async def _lora(options: argparse.Namespace) -> None:
     print(output.to_json(document) if options.json else text)
 
 
-async def _train(options: argparse.Namespace) -> None:
-    result, text = await run_training_command(options)
-    print(output.to_json(result) if options.json else text)
+async def _train(options: argparse.Namespace) -> int:
+    return _tell_of_jobs(await run_training_command(options), options)
 
 
-async def _jobs(options: argparse.Namespace) -> None:
-    result, text = await run_jobs_command(options)
-    print(output.to_json(result) if options.json else text)
+async def _jobs(options: argparse.Namespace) -> int:
+    return _tell_of_jobs(await run_jobs_command(options), options)
+
+
+def _tell_of_jobs(result: JobCommandResult, options: argparse.Namespace) -> int:
+    """Print a result; return the exit status, that of the job's error where a watched one did not go well."""
+    print(output.to_json(result.document) if options.json else result.text)
+    job = result.watched
+    if job is None or job.state is TrainingState.SUCCEEDED:
+        return 0
+    return exit_status(ERRORS.get(job.error.reason if job.error else "", Internal))
 
 
 async def _capabilities(options: argparse.Namespace) -> None:
@@ -102,7 +110,7 @@ async def _capabilities(options: argparse.Namespace) -> None:
         raise fault
 
 
-_COMMANDS = {
+_COMMANDS: dict[str, Callable[[argparse.Namespace], Coroutine[None, None, int | None]]] = {
     "generate": generate.generate,
     "edit": edits.edit,
     "scene": edits.edit,

@@ -6,12 +6,14 @@ import argparse
 import json
 import os
 from collections.abc import Iterable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from likeness.cli.jobs import add_trainer, open_trainer, watch_job
+from likeness.cli.jobs import JobCommandResult, add_trainer, open_trainer, watch_job
+from likeness.cli.photo_report import add_report, write_report
 from likeness.cli.photos import photo_files
-from likeness.cli.training_output import describe_forecast, describe_job
+from likeness.cli.training_output import describe_forecast, describe_job, with_file_names
 from likeness.errors import InvalidRequest
 from likeness.trainer_client import TrainingPlan
 from likeness.training import TrainingSettings, document
@@ -25,6 +27,7 @@ def add_training_commands(parser: argparse.ArgumentParser) -> Iterable[argparse.
     create = commands.add_parser("create", help="train a LoRA from photos of a character")
     create.add_argument("--watch", action="store_true", help="tell how it goes on until it has ended")
     dry_run = commands.add_parser("dry-run", help="check photos, and tell steps, time and cost without training")
+    add_report(dry_run)
     for command in (create, dry_run):
         _add_plan(command)
         add_trainer(command)
@@ -52,19 +55,22 @@ def _add_plan(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--webhook", default="", metavar="URL", help="where events are sent")
 
 
-async def run_training_command(options: argparse.Namespace) -> tuple[dict[str, object], str]:
-    """Do what ``likeness train`` is told, and return the result for a program and for a person.
+async def run_training_command(options: argparse.Namespace) -> JobCommandResult:
+    """Do what ``likeness train`` is told.
 
-    Raises LikenessError, and OSError when a file cannot be read.
+    Raises LikenessError, and OSError when a file cannot be read or written.
     """
     async with open_trainer(options) as client:
+        plan = _plan(options)
         if options.train_command == "dry-run":
-            told = await client.dry_run(_plan(options))
-            return {"forecast": document(told)}, describe_forecast(told)
-        job = await client.create(_plan(options))
+            told = await client.dry_run(plan)
+            told = replace(told, dataset=with_file_names(told.dataset, list(map(str, plan.images))))
+            write_report(options.report, options.character_id, told.dataset, told.warnings)
+            return JobCommandResult({"forecast": document(told)}, describe_forecast(told))
+        job = await client.create(plan)
         if options.watch:
             job = await watch_job(client, job.job_id, quiet=options.json)
-        return {"job": document(job)}, describe_job(job)
+        return JobCommandResult({"job": document(job)}, describe_job(job), job if options.watch else None)
 
 
 def _plan(options: argparse.Namespace) -> TrainingPlan:

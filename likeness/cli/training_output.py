@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 from likeness.training import (
     CharacterDeletion,
     DatasetImage,
+    RankedCheckpoint,
     TrainingEvent,
     TrainingEventType,
     TrainingForecast,
@@ -34,12 +36,20 @@ def describe_job(job: TrainingJob) -> str:
         lines.append(f"  {used} of {len(job.dataset)} photos are used")
     lines += _left_out(job.dataset)
     lines += [f"  warning: {text}" for text in job.warnings]
-    lines += [
-        f"  step {item.step}: score {item.score:.3f}, identity {item.identity:.3f}, adherence {item.adherence:.2f}"
-        for item in job.checkpoints
-    ]
-    lines += [f"  sample of step {item.step}: {item.artifact_uri}" for item in job.samples]
+    made = {lora.step: f", {lora.lora_id}:{lora.version}" for lora in (*job.further_loras, *filter(None, [job.lora]))}
+    lines += [f"  {_describe_score(item)}{made.get(item.step, '')}" for item in job.checkpoints]
+    last = job.checkpoint_step
+    if job.state is TrainingState.CANCELLED and last and last not in {item.step for item in job.checkpoints}:
+        lines.append(f"  step {last}: the last checkpoint, not scored{made.get(last, '')}")
+    if job.samples:
+        lines.append("  samples, at the gateway's address:")
+    lines += [f"    step {item.step}, identity {item.identity:.3f}: {item.url}" for item in job.samples]
     return "\n".join(lines)
+
+
+def _describe_score(item: RankedCheckpoint) -> str:
+    of = f"step {item.step}" if item.step else "the base"
+    return f"{of}: score {item.score:.3f}, identity {item.identity:.3f}, adherence {item.adherence:.2f}"
 
 
 def describe_event(event: TrainingEvent) -> str:
@@ -53,11 +63,19 @@ def describe_event(event: TrainingEvent) -> str:
         parts.append(f"loss {event.loss:.4f}")
     if event.remaining_seconds and event.state is TrainingState.TRAINING:
         parts.append(f"{event.remaining_seconds:.0f} s to go")
-    if event.type not in (TrainingEventType.STATE_CHANGED, TrainingEventType.PROGRESS):
+    if event.checkpoint is not None:
+        parts.append(f"scored {_describe_score(event.checkpoint)}")
+    elif event.type not in (TrainingEventType.STATE_CHANGED, TrainingEventType.PROGRESS):
         parts.append(event.message or str(event.type))
     if event.error is not None:
         parts.append(f"{event.error.reason}: {event.error.message}")
-    return ", ".join([*parts, *(sample.artifact_uri for sample in event.samples)])
+    return ", ".join([*parts, *(sample.url for sample in event.samples)])
+
+
+def with_file_names(dataset: Sequence[DatasetImage], files: Sequence[str]) -> tuple[DatasetImage, ...]:
+    """Return photos by the names of the files that they were sent from, where they came as ``images``."""
+    names = {f"images[{number}]": file for number, file in enumerate(files)}
+    return tuple(replace(image, name=names.get(image.name, image.name)) for image in dataset)
 
 
 def describe_forecast(told: TrainingForecast) -> str:
@@ -67,16 +85,19 @@ def describe_forecast(told: TrainingForecast) -> str:
     if told.duration_seconds is not None:
         cost = "" if told.cost is None else f", {told.cost:.2f} {told.currency}".rstrip()
         lines.append(f"  about {told.duration_seconds / 60:.0f} min{cost}")
+    else:
+        lines.append("  how long it takes is known once a job has been trained here")
     if told.error is not None:
         lines.append(f"  would not train: {told.error.message}")
     return "\n".join([*lines, *_left_out(told.dataset), *(f"  warning: {text}" for text in told.warnings)])
 
 
 def _left_out(dataset: Sequence[DatasetImage]) -> list[str]:
-    found = [(image.image_index + 1, finding) for image in dataset for finding in image.findings]
     return [
-        f"  photo {number}, {'left out' if finding.rejects else 'kept'}: {finding.reason}: {finding.detail}"
-        for number, finding in found
+        f"  photo {image.image_index + 1} ({image.name}), {'left out' if finding.rejects else 'kept'}: "
+        f"{finding.reason}: {finding.detail}"
+        for image in dataset
+        for finding in image.findings
     ]
 
 

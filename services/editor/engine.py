@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -15,16 +14,13 @@ from core.qwen.editing.pictures import Rgb
 from core.qwen.editing.request import EditRequest, check_picture_count, resolve_edit
 from core.qwen.editing.scene import compose_scene
 from core.qwen.editing.words import check_words
-from core.qwen.engine import DrawingEngine, prepare_process
-from core.qwen.loading import QwenImageModel, load_model
+from core.qwen.engine import DrawingEngine
+from core.qwen.loading import QwenImageModel
 from core.qwen.loras.library import LoraLibrary
 from core.qwen.profile import Editing
 from core.qwen.request import GenerationRequest, resolve_request
-from core.qwen.sampling import generate
-from core.runtime.artifacts import ArtifactStore
-from core.runtime.cancellation import CancelToken
+from core.qwen.warmup import draw_unseen
 from core.runtime.worker import DeviceWorker
-from services.editor.settings import EditorSettings
 
 
 @dataclass(frozen=True)
@@ -49,23 +45,6 @@ class EditorEngine(DrawingEngine):
         self.editing: Editing = model.profile.editing
         """What the model does with pictures."""
 
-    @classmethod
-    def load(cls, settings: EditorSettings, worker: DeviceWorker, artifacts: ArtifactStore) -> EditorEngine:
-        """Load the settings' profile and edit once in every mode, so that the first request is as fast as the next.
-
-        Raises:
-            ProfileError, WeightsMissing, LoraRejected: the process cannot work; the message says what to do.
-        """
-        prepare_process(settings.threads)
-        started = time.perf_counter()
-        model = load_model(
-            settings.read_profile(), weights_dir=settings.weights_dir, choices=settings.loading_choices()
-        )
-        loaded = time.perf_counter()
-        engine = cls(model, worker, settings.make_library(model, artifacts))
-        engine.start(loaded - started)
-        return engine
-
     def warm_up(self) -> int:
         """Edit a grey picture in each mode. Blocking; before the worker is used.
 
@@ -89,16 +68,7 @@ class EditorEngine(DrawingEngine):
                     mode=mode.name,
                     steps=1 if mode.adjustable else None,
                 )
-                request = self.complete(draft, images=[grey] * count, denoise=1.0)
-                generate(
-                    self.model.pipeline,
-                    self.model.decoder,
-                    request,
-                    CancelToken(),
-                    lambda event: None,
-                    guidance_transformer=self.model.guidance_transformer,
-                    condition=self.condition,
-                )
+                draw_unseen(self.model, self.complete(draft, images=[grey] * count, denoise=1.0), self.condition)
         return count_graphs() - before
 
     def draft(

@@ -15,12 +15,11 @@ from core.runtime.calls import current_metadata
 from core.runtime.cancellation import CancelToken
 from core.runtime.images import (
     DecodedImage,
-    EncodedImage,
     RgbArray,
     encode_like,
-    encode_output,
     read_picture_input,
     to_image_message,
+    write_image_output,
 )
 from core.runtime.work import Emit, Work
 from core.runtime.worker import DeviceWorker
@@ -86,7 +85,9 @@ class FaceSwapServicer(faceswap_service_pb2_grpc.FaceSwapServiceServicer):
             height=image.shape[0],
         )
         if request.HasField("drawing"):
-            drawn = await asyncio.to_thread(lambda: self._write(draw_faces(image, faces), request.drawing))
+            drawn = await asyncio.to_thread(
+                lambda: write_image_output(draw_faces(image, faces), request.drawing, self._artifacts)
+            )
             response.drawing.CopyFrom(drawn)
         return response
 
@@ -237,10 +238,6 @@ class FaceSwapServicer(faceswap_service_pb2_grpc.FaceSwapServiceServicer):
         if self._swapper.content_check is not None:
             token.check()
             self._swapper.content_check.check(image, field)
-
-    def _write(self, image: RgbArray, output: image_pb2.ImageOutput) -> image_pb2.Image:
-        encoded: EncodedImage = encode_output(image, output)
-        return to_image_message(encoded, output, self._artifacts)
 
     def _write_like(
         self, source: DecodedImage, image: RgbArray, output: image_pb2.ImageOutput

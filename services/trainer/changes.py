@@ -99,7 +99,8 @@ def _announce(
         # A backend that was away for hours wants to know how things stand, not how they stood every half minute.
         waiting = DELIVERIES.c.progress & DELIVERIES.c.due_at.is_not(None)
         connection.execute(DELIVERIES.delete().where(DELIVERIES.c.uid == record.uid, waiting))
-    body = webhook_body(message.job_id, message.character_id, document(event_from_message(event)))
+    told = document(event_from_message(event, message.job_id))
+    body = webhook_body(message.job_id, message.character_id, told)
     connection.execute(
         DELIVERIES.insert().values(
             message_id=message_id(record.uid, event.sequence),

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import logging
 import re
 import shutil
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -19,8 +18,8 @@ from likeness.errors import Conflict
 from services.trainer.database import Database
 from services.trainer.job_store import JobStore
 from services.trainer.photos import JOBS_PREFIX, UPLOADS_PREFIX, job_prefix
-from services.trainer.plan import LOCK_FILE
 from services.trainer.records import JobRecord
+from services.trainer.run_folder import held_folder
 
 _UID = re.compile(r"[0-9a-f]{32}")
 
@@ -86,26 +85,15 @@ class JobRemover:
             self._artifacts.delete(uri)
 
     def _remove_files(self, uid: str) -> None:
-        with self._own_folder(self._work_dir / uid) as folder:
+        folder = self._work_dir / uid
+        # A run that is about to end would write into it after it was removed.
+        with held_folder(folder):
             for key in self._artifacts.list_records(job_prefix(uid)):
                 self._artifacts.delete_record(key)
             # Others may remove it at the same time: whose files are gone already has less to do.
             while folder.exists():
                 with contextlib.suppress(FileNotFoundError):
                     shutil.rmtree(folder)
-
-    @contextlib.contextmanager
-    def _own_folder(self, folder: Path) -> Iterator[Path]:
-        """Hold a run's folder, as runs do: one that is about to end would write into it after it was removed."""
-        with contextlib.ExitStack() as stack:
-            # Where there is no such file no run has come, or another call is removing the folder.
-            with contextlib.suppress(FileNotFoundError):
-                file = stack.enter_context((folder / LOCK_FILE).open("r+"))
-                try:
-                    fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                except BlockingIOError:
-                    raise Conflict("job_id: its run has not ended yet; try again shortly", field="job_id") from None
-            yield folder
 
 
 def _is_older(path: Path, moment: float) -> bool:

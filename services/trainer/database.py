@@ -94,6 +94,8 @@ SUPERVISION = sa.Table(
 )
 
 _WRITES = "likeness_writes"
+_DATA_EXCEPTIONS = "22"
+"""Class of the SQLSTATEs whose messages quote the value that was refused."""
 
 
 class DatabaseError(ValueError):
@@ -101,7 +103,10 @@ class DatabaseError(ValueError):
 
 
 class Database:
-    """Transactions over one database. Safe in any thread; several processes may share one."""
+    """Transactions over one database. Safe in any thread; several processes may share one.
+
+    Errors are logged, and rows and parameters name characters and hold keys: no error that is raised here shows any.
+    """
 
     def __init__(self, url: str, *, patience_seconds: float = 15.0) -> None:
         """Open it.
@@ -130,9 +135,9 @@ class Database:
                 parsed.set(drivername="postgresql+psycopg"),
                 pool_pre_ping=True,
                 connect_args={"options": options},
-                # Errors are logged, and parameters name characters and hold keys.
                 hide_parameters=True,
             )
+            sa.event.listen(self.engine, "handle_error", _hide_row)
         else:
             raise DatabaseError("database_url: must begin with sqlite:/// and a file's path, or postgresql://")
         self._writer = self.engine.execution_options(**{_WRITES: True})
@@ -180,6 +185,23 @@ def _prepare_sqlite(connection: sqlite3.Connection, _: Any) -> None:
     connection.isolation_level = None
     for pragma in ("journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON", "secure_delete=ON"):
         connection.execute(f"PRAGMA {pragma}")
+
+
+def _hide_row(context: sa.engine.ExceptionContext) -> None:
+    """Leave of a PostgreSQL error its message alone.
+
+    What comes below it, such as DETAIL, shows keys and whole rows. SQLite names columns and constraints and no more.
+    Changed in place, since the driver's own error is printed as the cause.
+    """
+    cause, told = context.original_exception, context.sqlalchemy_exception
+    message = getattr(getattr(cause, "diag", None), "message_primary", None)
+    if message is None:  # the client's own: of a connection, not of a row
+        return
+    state = getattr(cause, "sqlstate", None) or ""
+    text = f"a value was refused (SQLSTATE {state})" if state.startswith(_DATA_EXCEPTIONS) else message
+    cause.args = (text,)
+    if told is not None:
+        told.args = (f"({type(cause).__module__}.{type(cause).__name__}) {text}",)
 
 
 def _begin_sqlite(connection: sa.Connection) -> None:

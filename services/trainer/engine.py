@@ -27,6 +27,7 @@ from services.trainer.launcher import Launcher
 from services.trainer.lora_removal import LoraRemoval
 from services.trainer.photos import PhotoIntake
 from services.trainer.process_launcher import ProcessLauncher
+from services.trainer.publication import CheckpointPublisher
 from services.trainer.retention import Retention
 from services.trainer.settings import TrainerSettings
 from services.trainer.supervisor import RunSupervisor
@@ -48,6 +49,7 @@ class TrainerEngine:
     remover: JobRemover
     deletions: ForgetStore
     loras: LoraRemoval
+    checkpoints: CheckpointPublisher
     inspect: Inspect
     webhooks: SafeFetcher
     """Calls webhooks, under the operator's rules."""
@@ -88,6 +90,14 @@ class TrainerEngine:
             remover=remover,
             deletions=deletions,
             loras=loras,
+            checkpoints=CheckpointPublisher(
+                database,
+                rules,
+                jobs,
+                deletions,
+                work_dir=settings.work_dir,
+                generator_address=settings.generator_address,
+            ),
             inspect=inspect or FaceInspection(settings.weights_dir / "faces", settings.threads),
             webhooks=webhooks,
             photos=photos,

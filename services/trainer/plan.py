@@ -16,8 +16,6 @@ from likeness.trainer.v1 import trainer_service_pb2 as pb2
 from services.trainer.records import StoredPhoto
 from services.trainer.settings import TrainerSettings
 
-LOCK_FILE = "lock"
-"""In a run's folder: whoever works there holds it."""
 _OWN = ("rank", "steps", "learning_rate", "seed", "checkpoint_every")
 _TAKEN = frozenset({*_OWN, "resolutions"})
 _WARMUP_SHARE = 10
@@ -75,10 +73,13 @@ def _check_profile(chosen: TrainingSettings, settings: TrainerSettings) -> None:
 
 def _request_field(path: str) -> str:
     """Return the request's field behind a setting: one of its own, or one of the overrides."""
-    name = path.removeprefix("settings.")
-    if name in _OWN or name == "class_word":
-        return path if name in _OWN else name
-    return "settings.resolution" if name.startswith("resolutions") else f"settings.overrides.{name}"
+    name = path.removeprefix("settings").removeprefix(".")
+    own = name.removeprefix("hyperparameters.")
+    if own in _OWN or name == "class_word":
+        return f"settings.{own}" if own in _OWN else name
+    if own.startswith("resolutions"):
+        return "settings.resolution"
+    return f"settings.overrides.{name}" if name else "settings.overrides"
 
 
 def _fit_schedule(base: TrainingSettings, changes: dict[str, Any]) -> None:
@@ -89,8 +90,15 @@ def _fit_schedule(base: TrainingSettings, changes: dict[str, Any]) -> None:
         asked["warmup_steps"] = min(base.hyperparameters.warmup_steps, steps // _WARMUP_SHARE)
     checkpoint_every = int(asked.get("checkpoint_every", base.hyperparameters.checkpoint_every))
     evaluation = changes.setdefault("evaluation", {})
-    if isinstance(evaluation, dict) and "every" not in evaluation:
-        evaluation["every"] = max(1, base.evaluation.every // checkpoint_every) * checkpoint_every
+    if not isinstance(evaluation, dict):
+        return
+    # A short run has its best checkpoint as much earlier as it is shorter.
+    share = steps / base.hyperparameters.steps
+    if "every" not in evaluation:
+        every = int(base.evaluation.every * min(1.0, share))
+        evaluation["every"] = max(1, every // checkpoint_every) * checkpoint_every
+    if "from_step" not in evaluation:
+        evaluation["from_step"] = int(base.evaluation.from_step * share)
 
 
 def training_spec(
@@ -143,6 +151,7 @@ def _photo_message(index: int, photo: PhotoReport) -> pb2.DatasetImage:
         caption=photo.caption,
         crops=[f"{_words(crop.framing)} {crop.width}×{crop.height}" for crop in photo.crops],
         thumbnail=photo.thumbnail,
+        name=photo.name,
     )
 
 

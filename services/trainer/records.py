@@ -58,6 +58,11 @@ class JobRecord:
         return self.message.state in ENDED
 
 
+def published_loras(job: pb2.TrainingJob) -> list[pb2.PublishedLora]:
+    """Return all that was published of a job."""
+    return [*([job.lora] if job.HasField("lora") else []), *job.further_loras]
+
+
 def record_of(row: sa.Row[tuple[object, ...]]) -> JobRecord:
     """Return the job of a row of all columns of `JOBS`."""
     values = row._mapping

@@ -40,15 +40,20 @@ class RunReporter:
         workdir: Path,
         *,
         progress_seconds: float,
+        on_cancel: Callable[[], None],
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        """Tell ``store`` of what happens in ``workdir``, of progress at most every ``progress_seconds``."""
+        """Tell ``store`` of what happens in ``workdir``, of progress at most every ``progress_seconds``.
+
+        ``on_cancel`` is called when the store says that the job was told to stop.
+        """
         self._store = store
         self._artifacts = artifacts
         self._uid = uid
         self._attempt = attempt
         self._workdir = workdir
         self._progress_seconds = progress_seconds
+        self._on_cancel = on_cancel
         self._clock = clock
         self._told_at = float("-inf")
 
@@ -125,7 +130,9 @@ class RunReporter:
         self._change(change)
 
     def _change(self, change: Callable[[pb2.TrainingJob], Event | None]) -> None:
-        self._store.update(self._uid, self._attempt, change)
+        # Sooner than the next heartbeat tells it.
+        if self._store.update(self._uid, self._attempt, change).cancel_requested:
+            self._on_cancel()
 
     def _progress(self, change: Callable[[pb2.TrainingJob], None], *, last: bool) -> None:
         now = self._clock()

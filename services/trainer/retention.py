@@ -13,7 +13,7 @@ from services.trainer.cleanup import JobRemover
 from services.trainer.forget_store import ForgetStore
 from services.trainer.job_store import JobStore
 from services.trainer.lora_removal import LoraRemoval
-from services.trainer.records import JobRecord
+from services.trainer.records import JobRecord, published_loras
 from services.trainer.settings import TrainerSettings
 
 _AWAY = (ServiceUnavailable, ModelLoading, QueueFull, DeadlineExceeded)
@@ -82,8 +82,7 @@ class Retention:
                 log(_logger, logging.ERROR, "a job past its retention stays", exc_info=error, uid=record.uid)
 
     def _remove(self, record: JobRecord) -> None:
-        if self._settings.retention_loras and record.message.HasField("lora"):
-            lora = record.message.lora
+        for lora in published_loras(record.message) if self._settings.retention_loras else ():
             self._loras.remove(record.tenant_id, lora.lora_id, lora.version)
         self._remover.remove(record)
         log(_logger, logging.INFO, "a job is past its retention", uid=record.uid, tenant=record.tenant_id)

@@ -20,21 +20,22 @@ from pathlib import Path
 from types import FrameType
 
 from core.runtime import telemetry
-from core.runtime.artifacts import ArtifactStore
+from core.runtime.artifacts import ArtifactStore, StoreUnavailable
 from core.runtime.cancellation import CancelToken
 from core.runtime.settings import SettingsError
 from core.training.spec import Report, TrainingResult, TrainingSpec
 from likeness.channel import ChannelOptions
-from likeness.errors import Cancelled, Internal, LikenessError
+from likeness.errors import Cancelled, InsufficientResources, Internal, LikenessError
 from likeness.sync import Client
 from likeness.trainer.v1 import trainer_service_pb2 as pb2
 from services.trainer.attempt_store import AttemptStore, LeaseLost
 from services.trainer.launcher import SAVED_AND_STOPPED
 from services.trainer.lease import LeaseKeeper
-from services.trainer.plan import LOCK_FILE, photo_file, training_spec
+from services.trainer.plan import photo_file, training_spec
 from services.trainer.publisher import LoraPublisher
 from services.trainer.records import JobRecord
 from services.trainer.reporter import RunReporter
+from services.trainer.run_folder import LOCK_FILE
 from services.trainer.settings import TrainerSettings
 
 Train = Callable[[TrainingSpec, Path, Report, CancelToken], TrainingResult]
@@ -69,7 +70,13 @@ class Attempt:
         self._artifacts = ArtifactStore(settings.artifacts_url)
         self._workdir = (settings.work_dir / uid).resolve()
         self._reporter = RunReporter(
-            self._store, self._artifacts, uid, attempt, self._workdir, progress_seconds=settings.progress_seconds
+            self._store,
+            self._artifacts,
+            uid,
+            attempt,
+            self._workdir,
+            progress_seconds=settings.progress_seconds,
+            on_cancel=lambda: self._end(_Stop.CANCEL),
         )
 
     def stop(self) -> None:
@@ -110,6 +117,10 @@ class Attempt:
             if self._why is not None and self._token.cancelled:
                 self._release(INTERRUPTED, self._why.value, counts=False)
                 return SAVED_AND_STOPPED
+            # Somebody may make room, or another process end: what is there is not given up at once.
+            if isinstance(error, StoreUnavailable | InsufficientResources):
+                self._release(error.reason, error.message, counts=True)
+                return FAILED
             failure = pb2.JobError(reason=error.reason, message=error.message, field=error.field or "")
             self._reporter.failed(failure)
             return FAILED

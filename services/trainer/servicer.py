@@ -7,8 +7,8 @@ import hashlib
 import shutil
 import time
 import uuid
-from collections.abc import AsyncIterator
-from typing import Any
+from collections.abc import AsyncIterator, Callable
+from typing import Any, TypeVar
 
 import grpc.aio
 
@@ -16,7 +16,7 @@ from core.runtime.calls import current_metadata
 from core.runtime.cancellation import CancelToken
 from core.runtime.work import Emit
 from core.training.photos import PhotoFiles
-from likeness.errors import Conflict, InvalidRequest, ServiceUnavailable
+from likeness.errors import InvalidRequest, ServiceUnavailable
 from likeness.trainer.v1 import trainer_service_pb2 as pb2
 from likeness.trainer.v1 import trainer_service_pb2_grpc
 from services.trainer.dry_run import forecast
@@ -24,10 +24,12 @@ from services.trainer.engine import TrainerEngine, TrainerWorker, wait_for
 from services.trainer.job_store import NewJob
 from services.trainer.photos import content_of_upload
 from services.trainer.plan import training_spec
-from services.trainer.records import ENDED, JobRecord, State
+from services.trainer.records import ENDED, JobRecord, State, published_loras
+from services.trainer.run_folder import FolderHeld
 from services.trainer.webhook_message import decode_secret
 
 Context = grpc.aio.ServicerContext[Any, Any]
+T = TypeVar("T")
 
 DEFAULT_PAGE_SIZE = 100
 _COME_BACK_SECONDS = 1.0
@@ -158,24 +160,27 @@ class TrainerServicer(trainer_service_pb2_grpc.TrainerServiceServicer):
         record = await asyncio.to_thread(self._jobs.cancel, current_metadata().tenant_id, request.job_id)
         return pb2.CancelTrainingJobResponse(job=await self._message(record))
 
+    async def PublishCheckpoint(
+        self, request: pb2.PublishCheckpointRequest, context: Context
+    ) -> pb2.PublishCheckpointResponse:
+        """Publish a further checkpoint.
+
+        Raises TrainingJobNotFound, Conflict while the job has not ended, InvalidRequest for a step that was not scored,
+        ArtifactNotFound, ServiceUnavailable.
+        """
+        record, token = await self._record(request.job_id), CancelToken.for_call(context)
+        lora = await self._once_let_go(lambda: self._engine.checkpoints.publish(record, request.step, token))
+        return pb2.PublishCheckpointResponse(lora=lora)
+
     async def DeleteTrainingJob(
         self, request: pb2.DeleteTrainingJobRequest, context: Context
     ) -> pb2.DeleteTrainingJobResponse:
         """Remove a job. Raises TrainingJobNotFound, Conflict while it has not ended, ServiceUnavailable."""
         record = await self._record(request.job_id)
-        if request.delete_lora and record.ended and record.message.HasField("lora"):
-            lora = record.message.lora
+        for lora in published_loras(record.message) if request.delete_lora and record.ended else ():
             await asyncio.to_thread(self._engine.loras.remove, record.tenant_id, lora.lora_id, lora.version)
-        ends = time.monotonic() + _LET_GO_SECONDS
-        while True:
-            try:
-                await asyncio.to_thread(self._engine.remover.remove, record)
-                return pb2.DeleteTrainingJobResponse()
-            except Conflict:
-                # A job is told to have ended a moment before its run lets go of its folder.
-                if not record.ended or time.monotonic() > ends or self._worker.leaving.is_set():
-                    raise
-            await wait_for(self._worker.leaving, self._engine.settings.poll_seconds)
+        await self._once_let_go(lambda: self._engine.remover.remove(record))
+        return pb2.DeleteTrainingJobResponse()
 
     async def DeleteCharacter(
         self, request: pb2.DeleteCharacterRequest, context: Context
@@ -217,6 +222,18 @@ class TrainerServicer(trainer_service_pb2_grpc.TrainerServiceServicer):
 
     def _take_uploads(self, uris: list[str]) -> None:
         self._engine.remover.remove_uploads(self._jobs.take_uploads(uris))
+
+    async def _once_let_go(self, work: Callable[[], T]) -> T:
+        """Do blocking work that holds a job's folder, when nobody else holds it any more. Raises FolderHeld."""
+        ends = time.monotonic() + _LET_GO_SECONDS
+        while True:
+            try:
+                return await asyncio.to_thread(work)
+            except FolderHeld:
+                # A job is told to have ended a moment before its run lets go of its folder.
+                if time.monotonic() > ends or self._worker.leaving.is_set():
+                    raise
+            await wait_for(self._worker.leaving, self._engine.settings.poll_seconds)
 
     async def _record(self, job_id: str) -> JobRecord:
         return await asyncio.to_thread(self._jobs.get, current_metadata().tenant_id, job_id)

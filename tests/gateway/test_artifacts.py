@@ -8,6 +8,7 @@ from core.runtime.artifacts import ArtifactStore
 from gateway.artifacts import artifact_path, holds
 from tests.gateway.conftest import serving_gateway
 from tests.gateway.test_bad_input import assert_problem
+from tests.support.object_store import URL, running_bucket
 from tests.support.services import picture
 
 NAME = "a" * 64
@@ -79,3 +80,21 @@ def test_only_pictures_have_a_path() -> None:
 )
 def test_if_none_match_names_what_the_client_has(header: str | None, held: bool) -> None:
     assert holds(header, '"a"') is held
+
+
+async def test_a_store_that_is_away_is_503_with_a_time_to_try_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    with running_bucket(monkeypatch) as bucket:
+        path = artifact_path(ArtifactStore(URL).put("images", picture(), ".png"))
+        assert path is not None
+        async with serving_gateway(artifacts_url=URL) as (http, _):
+            assert (await http.get(path)).content == picture()
+            bucket.status = 500
+            for headers in ({}, {"If-None-Match": "*"}):
+                answer = await http.get(path, headers=headers)
+                document = assert_problem(answer, 503, "SERVICE_UNAVAILABLE", None)
+                assert answer.headers["retry-after"] == str(round(document["retry_after_seconds"]))
+                assert bucket.endpoint not in answer.text
+            bucket.status = 403
+            answer = await http.get(path)
+            assert_problem(answer, 500, "INTERNAL", None)
+            assert "403" not in answer.text

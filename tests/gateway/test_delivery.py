@@ -60,7 +60,7 @@ async def test_a_fault_on_the_way_is_the_last_event(house: House) -> None:
 
 
 async def test_a_stream_that_says_nothing_for_long_is_kept_alive(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("gateway.delivery.KEEPALIVE_SECONDS", 0.05)
+    monkeypatch.setattr("gateway.event_stream.KEEPALIVE_SECONDS", 0.05)
     house.generator.gate = asyncio.Event()
     request = house.http.stream(
         "POST", "/qwen-image-2512", json={"prompt": "p"}, headers={"Accept": "text/event-stream"}

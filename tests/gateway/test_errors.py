@@ -60,6 +60,18 @@ def test_renaming_keeps_everything_else() -> None:
     assert [(v.field, v.rule) for v in in_rest_names(many).violations] == [("n", "R"), ("store", "")]
 
 
+def test_a_text_tells_of_the_fields_by_the_same_names() -> None:
+    error = InvalidRequest(
+        "settings.rank: too high; count: too low; my.count: stays",
+        violations=[Violation("settings.rank", "settings.rank: too high"), Violation("count", "too low")],
+    )
+    renamed = in_rest_names(error, {"settings.rank": "rank"})
+    assert renamed.message == "rank: too high; n: too low; my.count: stays"
+    assert [violation.message for violation in renamed.violations] == ["rank: too high", "too low"]
+    full = in_rest_names(QueueFull("settings.rank: full", field="settings.rank"), {"settings.rank": "rank"})
+    assert (full.message, full.field) == ("rank: full", "rank")
+
+
 def test_a_time_to_try_again_is_whole_seconds() -> None:
     assert problem_headers(QueueFull("full", retry_after_seconds=0.2))["Retry-After"] == "1"
     assert "Retry-After" not in problem_headers(NoFace("none"))

@@ -16,7 +16,7 @@ import pytest
 from pydantic import TypeAdapter
 
 from gateway.training import CharacterDeletionDocument, TrainingJobListDocument
-from likeness.training import TrainingForecast, TrainingJob
+from likeness.training import PublishedLora, TrainingForecast, TrainingJob
 from tests.gateway.conftest import serving_gateway
 from tests.services.trainer.conftest import PHOTOS, RunningTrainer, photo, serving_trainer
 from tests.support.training_run import report_of
@@ -75,6 +75,25 @@ async def test_a_job_is_created_told_and_removed(house: TrainingHouse) -> None:
     missing = await house.http.get("/lora-training/first")
     assert (missing.status_code, missing.json()["reason"]) == (404, "TRAINING_JOB_NOT_FOUND")
     assert not house.trainer.generator.loras.loras
+
+
+async def test_a_further_checkpoint_is_published(house: TrainingHouse) -> None:
+    (house.trainer.runs.path / "score_all").touch()
+    await house.http.post("/lora-training", json={**BODY, "job_id": "first"})
+    await house.trainer.ended("first")
+    made = await house.http.post("/lora-training/first/publish", json={"step": 5})
+    assert made.status_code == 200, made.text
+    lora = TypeAdapter(PublishedLora).validate_python(made.json())
+    assert (lora.lora_id, lora.version, lora.step) == ("anna", 2, 5)
+    assert (await house.http.get("/lora-training/first")).json()["further_loras"] == [made.json()]
+    for route, body, status, field in (
+        ("first", {"step": 7}, 400, "step"),
+        ("first", {"step": 0}, 400, "step"),
+        ("first", {}, 400, "step"),
+        ("other", {"step": 5}, 404, "job_id"),
+    ):
+        refused = await house.http.post(f"/lora-training/{route}/publish", json=body)
+        assert (refused.status_code, refused.json()["field"]) == (status, field), refused.text
 
 
 async def test_events_are_streamed_to_the_end_and_taken_up_again(house: TrainingHouse) -> None:

@@ -132,6 +132,7 @@ class TrainingJob(_message.Message):
     WARNINGS_FIELD_NUMBER: _builtins.int
     MANIFEST_FIELD_NUMBER: _builtins.int
     DATASET_SHA256_FIELD_NUMBER: _builtins.int
+    FURTHER_LORAS_FIELD_NUMBER: _builtins.int
     job_id: _builtins.str
     """Name of the job, unique within its tenant."""
     character_id: _builtins.str
@@ -212,7 +213,7 @@ class TrainingJob(_message.Message):
 
     @_builtins.property
     def lora(self) -> Global___PublishedLora:
-        """The LoRA that was published."""
+        """The LoRA that was published: the best checkpoint."""
 
     @_builtins.property
     def warnings(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
@@ -221,6 +222,10 @@ class TrainingJob(_message.Message):
     @_builtins.property
     def manifest(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]:
         """The base and its revision, dataset hash and settings of what was published."""
+
+    @_builtins.property
+    def further_loras(self) -> _containers.RepeatedCompositeFieldContainer[Global___PublishedLora]:
+        """Further checkpoints that were published by PublishCheckpoint."""
 
     def __init__(
         self,
@@ -257,10 +262,11 @@ class TrainingJob(_message.Message):
         warnings: _abc.Iterable[_builtins.str] | None = ...,
         manifest: _abc.Mapping[_builtins.str, _builtins.str] | None = ...,
         dataset_sha256: _builtins.str = ...,
+        further_loras: _abc.Iterable[Global___PublishedLora] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_loss", b"_loss", "_seconds_per_step", b"_seconds_per_step", "create_time", b"create_time", "end_time", b"end_time", "error", b"error", "lora", b"lora", "loss", b"loss", "remaining", b"remaining", "seconds_per_step", b"seconds_per_step", "settings", b"settings", "start_time", b"start_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_loss", b"_loss", "_seconds_per_step", b"_seconds_per_step", "attempt", b"attempt", "cancel_requested", b"cancel_requested", "character_id", b"character_id", "checkpoint_step", b"checkpoint_step", "checkpoints", b"checkpoints", "class_word", b"class_word", "create_time", b"create_time", "dataset", b"dataset", "dataset_sha256", b"dataset_sha256", "end_time", b"end_time", "error", b"error", "image_count", b"image_count", "job_id", b"job_id", "lora", b"lora", "loss", b"loss", "manifest", b"manifest", "queue_position", b"queue_position", "remaining", b"remaining", "samples", b"samples", "seconds_per_step", b"seconds_per_step", "sequence", b"sequence", "settings", b"settings", "stage_done", b"stage_done", "stage_total", b"stage_total", "start_time", b"start_time", "state", b"state", "step", b"step", "total_steps", b"total_steps", "trigger_word", b"trigger_word", "warnings", b"warnings", "webhook_disabled", b"webhook_disabled", "webhook_url", b"webhook_url"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_loss", b"_loss", "_seconds_per_step", b"_seconds_per_step", "attempt", b"attempt", "cancel_requested", b"cancel_requested", "character_id", b"character_id", "checkpoint_step", b"checkpoint_step", "checkpoints", b"checkpoints", "class_word", b"class_word", "create_time", b"create_time", "dataset", b"dataset", "dataset_sha256", b"dataset_sha256", "end_time", b"end_time", "error", b"error", "further_loras", b"further_loras", "image_count", b"image_count", "job_id", b"job_id", "lora", b"lora", "loss", b"loss", "manifest", b"manifest", "queue_position", b"queue_position", "remaining", b"remaining", "samples", b"samples", "seconds_per_step", b"seconds_per_step", "sequence", b"sequence", "settings", b"settings", "stage_done", b"stage_done", "stage_total", b"stage_total", "start_time", b"start_time", "state", b"state", "step", b"step", "total_steps", b"total_steps", "trigger_word", b"trigger_word", "warnings", b"warnings", "webhook_disabled", b"webhook_disabled", "webhook_url", b"webhook_url"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__loss: _TypeAlias = _typing.Literal["loss"]  # noqa: Y015
     _WhichOneofArgType__loss: _TypeAlias = _typing.Literal["_loss", b"_loss"]  # noqa: Y015
@@ -415,6 +421,7 @@ class DatasetImage(_message.Message):
     CAPTION_FIELD_NUMBER: _builtins.int
     CROPS_FIELD_NUMBER: _builtins.int
     THUMBNAIL_FIELD_NUMBER: _builtins.int
+    NAME_FIELD_NUMBER: _builtins.int
     image_index: _builtins.int
     """Which photo, from 0: those of images first, then image_urls, then the archive's in the order of their names."""
     used: _builtins.bool
@@ -425,6 +432,8 @@ class DatasetImage(_message.Message):
     """What the picture is described as."""
     thumbnail: _builtins.bytes
     """A small JPEG of it; empty when it could not be read or when the answer is a list."""
+    name: _builtins.str
+    """Its URL, its name within the archive, or its place such as "images[3]"."""
     @_builtins.property
     def findings(self) -> _containers.RepeatedCompositeFieldContainer[Global___DatasetFinding]:
         """What is wrong with it."""
@@ -443,10 +452,11 @@ class DatasetImage(_message.Message):
         caption: _builtins.str = ...,
         crops: _abc.Iterable[_builtins.str] | None = ...,
         thumbnail: _builtins.bytes = ...,
+        name: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["caption", b"caption", "crops", b"crops", "findings", b"findings", "held_out", b"held_out", "image_index", b"image_index", "thumbnail", b"thumbnail", "used", b"used"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["caption", b"caption", "crops", b"crops", "findings", b"findings", "held_out", b"held_out", "image_index", b"image_index", "name", b"name", "thumbnail", b"thumbnail", "used", b"used"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -1143,6 +1153,56 @@ class CancelTrainingJobResponse(_message.Message):
 Global___CancelTrainingJobResponse: _TypeAlias = CancelTrainingJobResponse  # noqa: Y015
 
 @_typing.final
+class PublishCheckpointRequest(_message.Message):
+    """PublishCheckpointRequest names a checkpoint of a job."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    JOB_ID_FIELD_NUMBER: _builtins.int
+    STEP_FIELD_NUMBER: _builtins.int
+    job_id: _builtins.str
+    """Name of the job."""
+    step: _builtins.int
+    """Step of the checkpoint: one of the job's checkpoints, or a cancelled job's checkpoint_step."""
+    def __init__(
+        self,
+        *,
+        job_id: _builtins.str = ...,
+        step: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["job_id", b"job_id", "step", b"step"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___PublishCheckpointRequest: _TypeAlias = PublishCheckpointRequest  # noqa: Y015
+
+@_typing.final
+class PublishCheckpointResponse(_message.Message):
+    """PublishCheckpointResponse says what it is in the registry."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    LORA_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def lora(self) -> Global___PublishedLora:
+        """The LoRA."""
+
+    def __init__(
+        self,
+        *,
+        lora: Global___PublishedLora | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["lora", b"lora"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["lora", b"lora"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___PublishCheckpointResponse: _TypeAlias = PublishCheckpointResponse  # noqa: Y015
+
+@_typing.final
 class DeleteTrainingJobRequest(_message.Message):
     """DeleteTrainingJobRequest names a job."""
 
@@ -1153,7 +1213,7 @@ class DeleteTrainingJobRequest(_message.Message):
     job_id: _builtins.str
     """Name of the job."""
     delete_lora: _builtins.bool
-    """Whether the LoRA version that it published is removed too."""
+    """Whether the LoRA versions that were published of it are removed too."""
     def __init__(
         self,
         *,

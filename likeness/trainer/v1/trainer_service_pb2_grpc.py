@@ -70,6 +70,11 @@ class TrainerServiceStub:
                 request_serializer=likeness_dot_trainer_dot_v1_dot_trainer__service__pb2.CancelTrainingJobRequest.SerializeToString,
                 response_deserializer=likeness_dot_trainer_dot_v1_dot_trainer__service__pb2.CancelTrainingJobResponse.FromString,
                 _registered_method=True)
+        self.PublishCheckpoint = channel.unary_unary(
+                '/likeness.trainer.v1.TrainerService/PublishCheckpoint',
+                request_serializer=likeness_dot_trainer_dot_v1_dot_trainer__service__pb2.PublishCheckpointRequest.SerializeToString,
+                response_deserializer=likeness_dot_trainer_dot_v1_dot_trainer__service__pb2.PublishCheckpointResponse.FromString,
+                _registered_method=True)
         self.DeleteTrainingJob = channel.unary_unary(
                 '/likeness.trainer.v1.TrainerService/DeleteTrainingJob',
                 request_serializer=likeness_dot_trainer_dot_v1_dot_trainer__service__pb2.DeleteTrainingJobRequest.SerializeToString,
@@ -135,6 +140,15 @@ class TrainerServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def PublishCheckpoint(self, request, context):
+        """PublishCheckpoint publishes a further one of the checkpoints that an ended job has scored, or the last one of a
+        cancelled job, as the next version of the character's LoRA. One that is published already is answered with its
+        version.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def DeleteTrainingJob(self, request, context):
         """DeleteTrainingJob removes an ended job with its photos, caches, checkpoints, samples and events.
         """
@@ -189,6 +203,11 @@ def add_TrainerServiceServicer_to_server(servicer, server):
                     servicer.CancelTrainingJob,
                     request_deserializer=likeness_dot_trainer_dot_v1_dot_trainer__service__pb2.CancelTrainingJobRequest.FromString,
                     response_serializer=likeness_dot_trainer_dot_v1_dot_trainer__service__pb2.CancelTrainingJobResponse.SerializeToString,
+            ),
+            'PublishCheckpoint': grpc.unary_unary_rpc_method_handler(
+                    servicer.PublishCheckpoint,
+                    request_deserializer=likeness_dot_trainer_dot_v1_dot_trainer__service__pb2.PublishCheckpointRequest.FromString,
+                    response_serializer=likeness_dot_trainer_dot_v1_dot_trainer__service__pb2.PublishCheckpointResponse.SerializeToString,
             ),
             'DeleteTrainingJob': grpc.unary_unary_rpc_method_handler(
                     servicer.DeleteTrainingJob,
@@ -391,6 +410,33 @@ class TrainerService:
             '/likeness.trainer.v1.TrainerService/CancelTrainingJob',
             likeness_dot_trainer_dot_v1_dot_trainer__service__pb2.CancelTrainingJobRequest.SerializeToString,
             likeness_dot_trainer_dot_v1_dot_trainer__service__pb2.CancelTrainingJobResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def PublishCheckpoint(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/likeness.trainer.v1.TrainerService/PublishCheckpoint',
+            likeness_dot_trainer_dot_v1_dot_trainer__service__pb2.PublishCheckpointRequest.SerializeToString,
+            likeness_dot_trainer_dot_v1_dot_trainer__service__pb2.PublishCheckpointResponse.FromString,
             options,
             channel_credentials,
             insecure,

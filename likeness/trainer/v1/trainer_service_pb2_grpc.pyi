@@ -47,6 +47,11 @@ class TrainerServiceStub:
     """WatchTrainingJob streams the events of a job, also those before the call, until the job has ended."""
     CancelTrainingJob: _grpc.UnaryUnaryMultiCallable[_trainer_service_pb2.CancelTrainingJobRequest, _trainer_service_pb2.CancelTrainingJobResponse]
     """CancelTrainingJob stops a job at its next step and keeps its last checkpoint. An ended job stays as it is."""
+    PublishCheckpoint: _grpc.UnaryUnaryMultiCallable[_trainer_service_pb2.PublishCheckpointRequest, _trainer_service_pb2.PublishCheckpointResponse]
+    """PublishCheckpoint publishes a further one of the checkpoints that an ended job has scored, or the last one of a
+    cancelled job, as the next version of the character's LoRA. One that is published already is answered with its
+    version.
+    """
     DeleteTrainingJob: _grpc.UnaryUnaryMultiCallable[_trainer_service_pb2.DeleteTrainingJobRequest, _trainer_service_pb2.DeleteTrainingJobResponse]
     """DeleteTrainingJob removes an ended job with its photos, caches, checkpoints, samples and events."""
     DeleteCharacter: _grpc.UnaryUnaryMultiCallable[_trainer_service_pb2.DeleteCharacterRequest, _trainer_service_pb2.DeleteCharacterResponse]
@@ -75,6 +80,11 @@ class TrainerServiceAsyncStub(TrainerServiceStub):
     """WatchTrainingJob streams the events of a job, also those before the call, until the job has ended."""
     CancelTrainingJob: _aio.UnaryUnaryMultiCallable[_trainer_service_pb2.CancelTrainingJobRequest, _trainer_service_pb2.CancelTrainingJobResponse]  # type: ignore[assignment]
     """CancelTrainingJob stops a job at its next step and keeps its last checkpoint. An ended job stays as it is."""
+    PublishCheckpoint: _aio.UnaryUnaryMultiCallable[_trainer_service_pb2.PublishCheckpointRequest, _trainer_service_pb2.PublishCheckpointResponse]  # type: ignore[assignment]
+    """PublishCheckpoint publishes a further one of the checkpoints that an ended job has scored, or the last one of a
+    cancelled job, as the next version of the character's LoRA. One that is published already is answered with its
+    version.
+    """
     DeleteTrainingJob: _aio.UnaryUnaryMultiCallable[_trainer_service_pb2.DeleteTrainingJobRequest, _trainer_service_pb2.DeleteTrainingJobResponse]  # type: ignore[assignment]
     """DeleteTrainingJob removes an ended job with its photos, caches, checkpoints, samples and events."""
     DeleteCharacter: _aio.UnaryUnaryMultiCallable[_trainer_service_pb2.DeleteCharacterRequest, _trainer_service_pb2.DeleteCharacterResponse]  # type: ignore[assignment]
@@ -142,6 +152,17 @@ class TrainerServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_trainer_service_pb2.CancelTrainingJobResponse, _abc.Awaitable[_trainer_service_pb2.CancelTrainingJobResponse]]:
         """CancelTrainingJob stops a job at its next step and keeps its last checkpoint. An ended job stays as it is."""
+
+    @_abc_1.abstractmethod
+    def PublishCheckpoint(
+        self,
+        request: _trainer_service_pb2.PublishCheckpointRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_trainer_service_pb2.PublishCheckpointResponse, _abc.Awaitable[_trainer_service_pb2.PublishCheckpointResponse]]:
+        """PublishCheckpoint publishes a further one of the checkpoints that an ended job has scored, or the last one of a
+        cancelled job, as the next version of the character's LoRA. One that is published already is answered with its
+        version.
+        """
 
     @_abc_1.abstractmethod
     def DeleteTrainingJob(

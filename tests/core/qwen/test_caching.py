@@ -12,9 +12,10 @@ import torch
 from core.qwen.caching import step_cache
 from core.qwen.compiling import compile_blocks, count_graphs
 from core.qwen.loading import QwenImageModel, load_model
-from core.qwen.profile import FirstBlockCache, StepCache, TaylorSeerCache, load_profile
+from core.qwen.profile import load_profile
 from core.qwen.request import resolve_request
 from core.qwen.sampling import ImageFinished, generate
+from core.qwen.step_caches import FirstBlockCache, StepCache, TaylorSeerCache
 from core.runtime.cancellation import CancelToken
 from core.runtime.profiles import ProfileError
 from tests.support.checkpoint import checkpoint_profile, write_profile

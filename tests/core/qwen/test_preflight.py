@@ -11,11 +11,12 @@ import torch
 from core.qwen.checkpoint import WEIGHED, WeightsMissing, read_header, read_tensors
 from core.qwen.loading import QwenImageModel
 from core.qwen.loras.stack import LoraStack
-from core.qwen.memory import estimate, host_bytes, measure
+from core.qwen.memory import container_bytes, estimate, host_bytes, measure
 from core.qwen.offload import Offload
 from core.qwen.precision import is_quantized
 from core.qwen.preflight import LoadingChoices, LoadingPlan, plan_loading
-from core.qwen.profile import PrecisionByDevice, TaylorSeerCache, load_profile
+from core.qwen.profile import PrecisionByDevice, load_profile
+from core.qwen.step_caches import TaylorSeerCache
 from core.runtime.profiles import ProfileError
 from tests.support.checkpoint import checkpoint_profile, write_profile
 
@@ -159,6 +160,16 @@ def test_a_second_device_must_be_of_the_same_kind(checkpoint: Path) -> None:
 def test_free_main_memory_is_known_on_linux() -> None:
     free = host_bytes()
     assert free is None or free > 2**20
+
+
+def test_a_containers_cache_of_files_is_no_memory_that_is_gone(tmp_path: Path) -> None:
+    assert container_bytes(tmp_path) is None
+    (tmp_path / "memory.max").write_text("max\n")
+    (tmp_path / "memory.current").write_text("9000\n")
+    (tmp_path / "memory.stat").write_text("anon 1000\ninactive_file 7000\nactive_file 1000\n")
+    assert container_bytes(tmp_path) is None
+    (tmp_path / "memory.max").write_text("10000\n")
+    assert container_bytes(tmp_path) == 8000
 
 
 def test_precision_by_device_takes_float8_on_cuda() -> None:

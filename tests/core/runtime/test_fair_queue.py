@@ -71,3 +71,17 @@ def test_removing_says_whether_it_was_there() -> None:
     assert not queue.remove("a", "a1")
     with pytest.raises(IndexError):
         queue.pop()
+
+
+def test_the_queues_order_is_the_order_of_its_pops() -> None:
+    queue = FairQueue[str]()
+    for item in ("a1", "a2", "a3", "b1", "c1", "c2"):
+        queue.push(item[0], item)
+    assert queue.order() == ["a1", "b1", "c1", "a2", "c2", "a3"]
+    assert queue.pop() == "a1"
+    assert queue.order() == ["b1", "c1", "a2", "c2", "a3"]
+    assert queue.remove("b", "b1")
+    assert not queue.remove("b", "b1")
+    assert [queue.pop() for _ in range(len(queue))] == ["c1", "a2", "c2", "a3"]
+    with pytest.raises(IndexError):
+        queue.pop()

@@ -15,8 +15,6 @@ import pytest
 
 from core.runtime import calls
 from core.runtime.cancellation import CancelToken
-from core.runtime.estimates import DurationEstimates
-from core.runtime.fair_queue import FairQueue
 from core.runtime.worker import DeviceWorker, Emit, Failed, Queued, Result, Started
 from likeness.errors import (
     Cancelled,
@@ -306,34 +304,6 @@ def test_submitted_work_that_is_cancelled_while_queued_emits_its_failure(worker:
     assert isinstance(events[1].error, Cancelled)
     gate.release.set()
     assert ended.wait(PATIENCE)
-
-
-def test_estimates_forget_what_is_old() -> None:
-    now = [0.0]
-    estimates = DurationEstimates(clock=lambda: now[0])
-    assert estimates.mean("full") is None
-    estimates.record("full", 60)
-    now[0] = 100.0
-    estimates.record("full", 2)
-    assert (estimates.mean("full"), estimates.least("full"), estimates.least("fast")) == (31, 2, None)
-    now[0] = 150.0
-    assert (estimates.mean("full"), estimates.least("full")) == (2, 2)
-    now[0] = 1000.0
-    assert estimates.least("full") is None
-
-
-def test_the_queues_order_is_the_order_of_its_pops() -> None:
-    queue = FairQueue[str]()
-    for item in ("a1", "a2", "a3", "b1", "c1", "c2"):
-        queue.push(item[0], item)
-    assert queue.order() == ["a1", "b1", "c1", "a2", "c2", "a3"]
-    assert queue.pop() == "a1"
-    assert queue.order() == ["b1", "c1", "a2", "c2", "a3"]
-    assert queue.remove("b", "b1")
-    assert not queue.remove("b", "b1")
-    assert [queue.pop() for _ in range(len(queue))] == ["c1", "a2", "c2", "a3"]
-    with pytest.raises(IndexError):
-        queue.pop()
 
 
 async def test_work_sees_the_metadata_of_its_call(worker: DeviceWorker) -> None:

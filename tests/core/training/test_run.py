@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -15,22 +16,25 @@ from core.qwen.loras.file import read_lora
 from core.qwen.loras.stack import LoraStack
 from core.qwen.profile import load_profile
 from core.runtime.cancellation import CancelToken
+from core.training.loop import Example, Optimisation, StepOutcome
 from core.training.run import run_training
 from core.training.spec import (
     CheckpointSaved,
     CheckpointScored,
     DatasetInspected,
+    FellBack,
     RunState,
     StateChanged,
     StepTrained,
     TrainingEvent,
     TrainingResult,
     TrainingSpec,
+    checkpoint_lora,
     event_from_json,
     event_to_json,
     latest_checkpoint,
 )
-from likeness.errors import Cancelled, DatasetUnusable, InvalidRequest, PromptTooLong
+from likeness.errors import Cancelled, DatasetUnusable, InvalidRequest, NonFiniteResult, PromptTooLong
 from tests.core.training.conftest import MakeSpec, write_photos
 
 Picture = npt.NDArray[np.uint8]
@@ -150,10 +154,52 @@ def test_cancelling_keeps_a_checkpoint_of_the_last_step(
     with pytest.raises(Cancelled, match="the client asked"):
         run_training(spec, tmp_path, cancel, token)
     assert latest_checkpoint(tmp_path) == 3
+    with safe_open(tmp_path / checkpoint_lora(3), framework="pt") as opened:
+        assert opened.metadata()["likeness.step"] == "3"
     events: list[TrainingEvent] = []
     result = run_training(spec, tmp_path, events.append, CancelToken())
     assert [event.step for event in events if isinstance(event, StepTrained)] == [4]
     assert {score.step for score in result.ranking} == {2, 4}
+
+
+LAST_ONLY = {"evaluation": {"every": 0}, "dataset": {"held_out": 0}}
+
+
+def test_a_step_that_does_not_fit_is_taken_again_with_less_kept(
+    make_spec: MakeSpec, one_person: list[Picture], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    advance, short = Optimisation.advance, iter([False, True, False, False, False])
+
+    def advance_or_not(run: Optimisation, batch: Sequence[Example]) -> StepOutcome:
+        if next(short):
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        return advance(run, batch)
+
+    # A device that is too small cannot be had here.
+    monkeypatch.setattr(Optimisation, "advance", advance_or_not)
+    events: list[TrainingEvent] = []
+    spec = make_spec(LAST_ONLY, photos=write_photos(tmp_path, one_person[:3]))
+    run_training(spec, tmp_path, events.append, CancelToken())
+    assert [event.step for event in events if isinstance(event, StepTrained)] == [1, 2, 3, 4]
+    (fallen,) = (event for event in events if isinstance(event, FellBack))
+    assert "1 of 2 blocks" in fallen.message
+
+
+def test_a_loss_that_is_not_finite_ends_the_run_and_keeps_the_last_good_checkpoint(
+    make_spec: MakeSpec, one_person: list[Picture], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    loss = Optimisation._loss
+
+    def broken(run: Optimisation, batch: Sequence[Example], step: int) -> torch.Tensor:
+        return loss(run, batch, step) * (float("nan") if step == 3 else 1)
+
+    monkeypatch.setattr(Optimisation, "_loss", broken)
+    spec = make_spec(LAST_ONLY, photos=write_photos(tmp_path, one_person[:3]))
+    with pytest.raises(NonFiniteResult, match="step 3") as told:
+        run_training(spec, tmp_path, lambda _: None, CancelToken())
+    assert told.value.metadata == {"step": "3"}
+    assert latest_checkpoint(tmp_path) == 2
+    assert not list(tmp_path.glob("loras/*"))
 
 
 def test_nothing_is_encoded_twice(

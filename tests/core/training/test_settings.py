@@ -24,21 +24,39 @@ def test_changes_leave_the_rest_alone() -> None:
 @pytest.mark.parametrize(
     ("changes", "field"),
     [
-        ({"hyperparameters": {"rank": 0}}, "hyperparameters.rank"),
-        ({"hyperparameters": {"learning_rate": float("nan")}}, "hyperparameters.learning_rate"),
-        ({"hyperparameters": {"rnak": 4}}, "hyperparameters.rnak"),
-        ({"class_word": ""}, "hyperparameters.class_word"),
-        ({"caption_template": "no subject"}, "hyperparameters"),
-        ({"caption_template": "{subject.__class__}"}, "hyperparameters"),
-        ({"evaluation": {"prompts": ["{subject} {other}"]}}, "hyperparameters.evaluation"),
-        ({"evaluation": {"every": 150}}, "hyperparameters"),
-        ({"hyperparameters": {"warmup_steps": 5000}}, "hyperparameters"),
+        ({"hyperparameters": {"rank": 0}}, "settings.hyperparameters.rank"),
+        ({"hyperparameters": {"learning_rate": float("nan")}}, "settings.hyperparameters.learning_rate"),
+        ({"hyperparameters": {"rnak": 4}}, "settings.hyperparameters.rnak"),
+        ({"class_word": ""}, "settings.class_word"),
+        ({"caption_template": "no subject"}, "settings"),
+        ({"caption_template": "{subject.__class__}"}, "settings"),
+        ({"evaluation": {"prompts": ["{subject} {other}"]}}, "settings.evaluation"),
+        ({"evaluation": {"every": 150}}, "settings"),
+        ({"hyperparameters": {"warmup_steps": 5000}}, "settings.hyperparameters"),
     ],
 )
 def test_bad_settings_are_refused_by_name(changes: dict[str, object], field: str) -> None:
     with pytest.raises(InvalidRequest) as caught:
         change_settings(default_settings("qwen"), changes)
     assert caught.value.violations[0].field == field
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"hyperparameters": {"rnak": 4}}, "did you mean rank?"),
+        ({"sampler": {}}, "there are caption_template, class_word, dataset, evaluation, hyperparameters"),
+        ({"dataset": {"min_fotos": 4}}, "did you mean min_photos?"),
+        ({"hyperparameters": {"resolutions": [{"side": 256, "share": 1}]}}, "there are side, weight"),
+        ({"hyperparameters": {"prior": {"picture": 4}}}, "there is no such setting"),
+        ({"hyperparameters": {"warmup_steps": 5000}}, "warmup_steps must be fewer than steps"),
+    ],
+)
+def test_a_fault_says_what_would_be_right(changes: dict[str, object], words: str) -> None:
+    with pytest.raises(InvalidRequest, match="cannot be set so") as caught:
+        change_settings(default_settings("qwen"), changes)
+    assert any(words in violation.message for violation in caught.value.violations)
+    assert "Value error" not in caught.value.message
 
 
 def test_photos_without_one_known_face_are_rejected_whatever_the_policy_says() -> None:

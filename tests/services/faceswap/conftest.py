@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -10,14 +10,16 @@ import pytest
 import pytest_asyncio
 
 from core.faces import Face, FaceAnalyser
+from core.faces.arrays import Image
 from core.runtime.server import running_service
 from likeness.faceswap.v1.face_model_service_pb2_grpc import FaceModelServiceStub
 from likeness.faceswap.v1.faceswap_service_pb2_grpc import FaceSwapServiceStub
 from services.faceswap.engines.mesh import MeshEngine
+from services.faceswap.face_models import Average, FaceModel, Photo, build_face_model
 from services.faceswap.service import make_spec
 from services.faceswap.settings import FaceSwapSettings
 from services.faceswap.swapper import FaceSwapper
-from tests.support.faces import portrait
+from tests.support.faces import portrait, shots
 
 if TYPE_CHECKING:
     from likeness.faceswap.v1.face_model_service_pb2_grpc import FaceModelServiceAsyncStub
@@ -44,6 +46,19 @@ def engine(analyser: FaceAnalyser) -> MeshEngine:
 @pytest.fixture(scope="session")
 def swapper(analyser: FaceAnalyser, engine: MeshEngine) -> FaceSwapper:
     return FaceSwapper(analyser, [engine])
+
+
+def build(
+    analyser: FaceAnalyser, *images: Image, average: Average = Average.MEAN
+) -> tuple[FaceModel, tuple[Photo, ...]]:
+    photos: list[Callable[[], Image]] = [lambda image=image: image for image in images]  # type: ignore[misc]
+    return build_face_model(analyser, photos, average=average, min_score=0.5)
+
+
+@pytest.fixture(scope="session")
+def model(analyser: FaceAnalyser) -> FaceModel:
+    """A model of three drawn pictures of one person."""
+    return build(analyser, *shots(0)[:3])[0]
 
 
 @pytest_asyncio.fixture

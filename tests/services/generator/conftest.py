@@ -17,6 +17,7 @@ from services.generator.service import make_spec
 from services.generator.settings import GeneratorSettings
 from tests.support.checkpoint import build_checkpoint, checkpoint_profile, write_profile
 from tests.support.generator import RunningGenerator
+from tests.support.registry import Registry
 
 
 @pytest.fixture(scope="session")
@@ -52,3 +53,8 @@ async def generator(settings: GeneratorSettings, model: QwenImageModel) -> Async
     spec = dataclasses.replace(spec, load=lambda: GeneratorEngine(model, worker, library))
     async with running_service(spec, settings) as address, grpc.aio.insecure_channel(address) as channel:
         yield RunningGenerator(channel, worker, model, library)
+
+
+@pytest.fixture
+def registry(generator: RunningGenerator) -> Registry:
+    return Registry(generator)

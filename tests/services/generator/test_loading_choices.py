@@ -11,7 +11,7 @@ import pytest
 from core.qwen.loading import QwenImageModel
 from core.qwen.offload import Offload
 from core.qwen.preflight import LoadingChoices
-from core.qwen.profile import FirstBlockCache
+from core.qwen.step_caches import FirstBlockCache
 from core.runtime.artifacts import ArtifactStore
 from core.runtime.server import running_service
 from core.runtime.settings import SettingsError

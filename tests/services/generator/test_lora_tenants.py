@@ -10,8 +10,8 @@ from likeness.generator.v1 import lora_service_pb2 as pb2
 from likeness.generator.v1.generator_service_pb2 import GenerateRequest, LoraSelection
 from likeness.generator.v1.generator_service_pb2_grpc import GeneratorServiceStub
 from likeness.generator.v1.lora_service_pb2_grpc import LoraServiceStub
-from tests.services.generator.test_loras import lora_file, picture, request, use
 from tests.support.generator import RunningGenerator, refusal_of
+from tests.support.registry import lora_file, picture, request, use
 
 
 class Tenant:

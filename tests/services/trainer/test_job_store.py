@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from sqlalchemy.exc import SQLAlchemyError
 
-from likeness.errors import Conflict, QueueFull, TrainingJobNotFound
+from likeness.errors import Cancelled, Conflict, QueueFull, TrainingJobNotFound
 from likeness.trainer.v1 import trainer_service_pb2 as pb2
 from services.trainer.attempt_store import AttemptStore, LeaseLost, LeaseRules
 from services.trainer.database import Database, DatabaseError
@@ -173,6 +173,16 @@ def test_the_file_that_was_to_be_published_is_remembered(stores: Stores) -> None
     record = stores.begin()
     assert stores.attempts.begin_publishing(record.uid, 1, "a" * 64) is None
     assert stores.attempts.begin_publishing(record.uid, 1, "b" * 64) == "a" * 64
+
+
+def test_a_job_that_was_told_to_stop_is_not_published(stores: Stores) -> None:
+    stores.create(new_job())
+    record = stores.begin()
+    assert not stores.attempts.update(record.uid, 1, step(1)).cancel_requested
+    stores.jobs.cancel(record.tenant_id, record.message.job_id)
+    assert stores.attempts.update(record.uid, 1, step(2)).cancel_requested
+    with pytest.raises(Cancelled):
+        stores.attempts.begin_publishing(record.uid, 1, "a" * 64)
 
 
 def test_events_are_numbered_without_gaps(stores: Stores) -> None:

@@ -40,6 +40,22 @@ def test_warm_up_and_evaluation_follow_the_steps_that_were_asked_for() -> None:
     assert asked.evaluation.every % 7 == 0
 
 
+@pytest.mark.parametrize(
+    ("settings", "every", "from_step"),
+    [
+        ({}, 120, 360),
+        ({"steps": 300}, 60, 180),
+        ({"steps": 60, "checkpoint_every": 20}, 20, 36),
+        ({"steps": 2000}, 120, 1200),
+    ],
+)
+def test_a_shorter_run_scores_as_many_checkpoints_in_its_same_part(
+    settings: dict[str, Any], every: int, from_step: int
+) -> None:
+    evaluation = training_settings(request(**settings), TrainerSettings.load()).evaluation
+    assert (evaluation.every, evaluation.from_step) == (every, from_step)
+
+
 def test_overrides_reach_everything_else() -> None:
     overrides = {"dataset": {"policy": {"blurred": "warn"}, "min_photos": 6}, "evaluation": {"every": 120}}
     asked = training_settings(request(overrides), TrainerSettings.load())
@@ -52,10 +68,12 @@ def test_overrides_reach_everything_else() -> None:
     [
         (request({"hyperparameters": {"rank": 4}}), "settings.overrides.hyperparameters.rank"),
         (request({"hyperparameters": 3}), "settings.overrides.hyperparameters"),
-        (request({"hyperparameters": {"batch_size": 0}}), "settings.overrides.batch_size"),
+        (request({"hyperparameters": {"batch_size": 0}}), "settings.overrides.hyperparameters.batch_size"),
         (request({"dataset": {"policy": {"nonsense": "warn"}}}), "settings.overrides.dataset.policy"),
         (request({"evaluation": {"every": 33}}), "settings.overrides"),
+        (request({"hyperparameters": {"batchsize": 2}}), "settings.overrides.hyperparameters.batchsize"),
         (request(resolution=170), "settings.resolution"),
+        (request(learning_rate=2.0), "settings.learning_rate"),
         (request(rank=65), "settings.rank"),
         (request({"evaluation": {"mode": "slow"}}), "settings.overrides.evaluation.mode"),
     ],

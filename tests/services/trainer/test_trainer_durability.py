@@ -70,6 +70,16 @@ async def test_a_run_that_hangs_is_killed_when_its_lease_ends(tmp_path: Path, mo
         assert not is_alive(first)
 
 
+async def test_a_run_without_room_is_tried_again_from_its_last_checkpoint(trainer: RunningTrainer) -> None:
+    (trainer.runs.path / "no_room").touch()
+    await trainer.client.create(plan(job_id="first"))
+    job = await trainer.ended("first")
+    assert (job.state, job.attempt) == (TrainingState.SUCCEEDED, 2)
+    assert [step for _, step in trainer.runs.steps()] == [*range(1, 7), *range(6, 13)]
+    reasons = [event.error.reason async for event in trainer.client.watch("first") if event.error is not None]
+    assert reasons == ["INSUFFICIENT_RESOURCES"]
+
+
 async def test_a_run_that_dies_again_and_again_without_a_checkpoint_fails(trainer: RunningTrainer) -> None:
     (trainer.runs.path / "crash_at").write_text("7")
     await trainer.client.create(plan(job_id="first"))

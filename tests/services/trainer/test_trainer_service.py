@@ -38,7 +38,9 @@ async def test_a_job_becomes_a_lora_that_the_generator_has(trainer: RunningTrain
     assert (job.step, job.total_steps, job.checkpoint_step, job.attempt) == (12, 12, 12, 1)
     assert [item.thumbnail for item in job.dataset] == [b"\xff\xd8thumb"] * 5
     assert job.checkpoints[0].identity == pytest.approx(0.6)
-    assert job.samples[0].artifact_uri.startswith("artifact://training/jobs/")
+    sample = job.samples[0]
+    assert sample.artifact_uri.startswith("artifact://training/jobs/")
+    assert sample.url == f"/lora-training/first/samples/{sample.artifact_uri.rpartition('/')[2]}"
     assert job.manifest == {"base_model": "likeness/fake"}
     assert job.start_time is not None and job.end_time is not None
 
@@ -106,16 +108,19 @@ async def test_a_cancelled_run_stops_and_keeps_its_last_checkpoint(trainer: Runn
     assert not trainer.generator.loras.files
 
 
-async def test_a_run_that_has_not_heard_of_its_cancelling_publishes_nothing(
+async def test_a_run_hears_of_its_cancelling_when_it_tells_its_progress(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    # Its next heartbeat would be in a quarter of an hour.
     async with serving_trainer(tmp_path, monkeypatch, lease_seconds=3600.0) as trainer:
-        trainer.runs.allow(11)
+        trainer.runs.allow(4)
         await trainer.client.create(plan(job_id="first"))
-        await trainer.runs.reached(11)
+        await trainer.runs.reached(4)
         await trainer.client.cancel("first")
         trainer.runs.allow(12)
         assert (await trainer.ended("first")).state is TrainingState.CANCELLED
+        # Step 5 makes a checkpoint, which is always told.
+        assert max(step for _, step in trainer.runs.steps()) <= 6
         assert trainer.generator.loras.files == []
 
 

@@ -231,9 +231,13 @@ async def test_a_job_tells_its_backend_of_every_state(
         assert SECRET not in repr(job)
 
         def told() -> bool:
-            states = {json.loads(body)["data"]["state"] for _, body in backend.requests}
-            return {"queued", "training", "evaluating", "publishing", "succeeded"} <= states
+            documents = [json.loads(body) for _, body in backend.requests]
+            states = {document["data"]["state"] for document in documents}
+            scored = any(document["type"] == "training_job.scored" for document in documents)
+            return scored and {"queued", "training", "evaluating", "publishing", "succeeded"} <= states
 
         await until(told)
+    scored = next(document for document in backend.documents() if document["type"] == "training_job.scored")
+    assert scored["data"]["samples"][0]["url"].startswith("/lora-training/first/samples/")
     last = max(backend.documents(), key=lambda document: document["data"]["sequence"])
     assert last["data"]["lora"]["lora_id"] == "anna"

@@ -1,0 +1,73 @@
+"""What the client answers with: small typed values in place of protobuf messages."""
+
+from likeness.results._common import (
+    ImageFormat,
+    ModelInfo,
+    Picture,
+)
+from likeness.results._drawing import (
+    Finished,
+    GeneratedPicture,
+    Generation,
+    GenerationEvent,
+    GeneratorCapabilities,
+    LoraUse,
+    Mode,
+    Preview,
+    Priority,
+    Queued,
+    Size,
+    Started,
+    Step,
+    Timings,
+)
+from likeness.results._faces import (
+    Box,
+    Comparison,
+    Face,
+    FaceOrder,
+    Faces,
+    Gender,
+)
+from likeness.results._swaps import (
+    FaceSwapCapabilities,
+    Restoration,
+    SkippedFace,
+    SkipReason,
+    SwappedFace,
+    SwapResult,
+    UsedReference,
+)
+
+__all__ = [
+    "Box",
+    "Comparison",
+    "Face",
+    "FaceOrder",
+    "FaceSwapCapabilities",
+    "Faces",
+    "Finished",
+    "Gender",
+    "GeneratedPicture",
+    "Generation",
+    "GenerationEvent",
+    "GeneratorCapabilities",
+    "ImageFormat",
+    "LoraUse",
+    "Mode",
+    "ModelInfo",
+    "Picture",
+    "Preview",
+    "Priority",
+    "Queued",
+    "Restoration",
+    "Size",
+    "SkipReason",
+    "SkippedFace",
+    "Started",
+    "Step",
+    "SwapResult",
+    "SwappedFace",
+    "Timings",
+    "UsedReference",
+]
