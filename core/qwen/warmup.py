@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 
 import torch
 
 from core.qwen.compiling import count_graphs
+from core.qwen.conditioning import Conditioner, condition_on_words
 from core.qwen.loading import QwenImageModel
 from core.qwen.loras.adapter import Adapter, LoraFormat, LowRankUpdate
 from core.qwen.loras.stack import LoraStack
-from core.qwen.request import resolve_request
+from core.qwen.profile import Size, Sizes
+from core.qwen.request import GenerationRequest, resolve_request
 from core.qwen.sampling import generate
 from core.qwen.text import encode_prompt
 from core.runtime.cancellation import CancelToken
@@ -32,15 +35,25 @@ def warm_up(model: QwenImageModel) -> int:
         request = resolve_request(
             model.profile, prompt=PROMPTS[0], seed=0, mode=mode.name, steps=1 if mode.adjustable else None
         )
-        generate(
-            model.pipeline,
-            model.decoder,
-            request,
-            CancelToken(),
-            lambda event: None,
-            guidance_transformer=model.guidance_transformer,
-        )
+        draw_unseen(model, request)
     return count_graphs() - before
+
+
+def draw_unseen(model: QwenImageModel, request: GenerationRequest, condition: Conditioner = condition_on_words) -> None:
+    """Draw pictures that nobody waits for; ``condition`` encodes the request. Blocking.
+
+    Raises:
+        NonFiniteResult: the latents or pixels hold NaN or infinity.
+    """
+    generate(
+        model.pipeline,
+        model.decoder,
+        request,
+        CancelToken(),
+        lambda event: None,
+        guidance_transformer=model.guidance_transformer,
+        condition=condition,
+    )
 
 
 @torch.inference_mode()
@@ -51,7 +64,7 @@ def _compile_shapes(model: QwenImageModel) -> None:
     patch = model.pipeline.vae_scale_factor * 2
     for transformer in model.transformers:
         for _ in _widths(transformer):
-            for size in dict.fromkeys(model.profile.sizes.by_aspect_ratio.values()):
+            for size in _sizes(model.profile.sizes):
                 rows, columns = size.height // patch, size.width // patch
                 for text in texts:
                     states = text.states.to(transformer.device)
@@ -64,6 +77,16 @@ def _compile_shapes(model: QwenImageModel) -> None:
                             img_shapes=[[(1, rows, columns)]],
                             return_dict=False,
                         )
+
+
+def _sizes(sizes: Sizes) -> list[Size]:
+    """Return the named sizes, and beside a single one the smallest square: from one size a graph keeps its numbers."""
+    named = list(dict.fromkeys(sizes.by_aspect_ratio.values()))
+    if len(named) == 1:
+        side = math.ceil(math.sqrt(sizes.min_pixels) / sizes.multiple) * sizes.multiple
+        if side * side <= sizes.max_pixels:
+            named.append(Size(width=side, height=side))
+    return list(dict.fromkeys(named))
 
 
 def _widths(transformer: torch.nn.Module) -> Iterator[int]:
