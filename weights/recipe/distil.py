@@ -1,8 +1,7 @@
 """Distil full sampling (20 steps with guidance) into a LoRA for four steps without: the miniature's Lightning.
 
 The teacher's Euler path is walked once for many noises and captions, and kept at the four noise levels of the fast
-mode. First the LoRA learns each jump by itself, then it learns the four jumps in a row, so that its own small errors
-are part of what it corrects.
+mode; `few_steps` says how the LoRA learns it.
 """
 
 from __future__ import annotations
@@ -14,36 +13,17 @@ from pathlib import Path
 
 import torch
 from diffusers import FlowMatchEulerDiscreteScheduler, QwenImagePipeline
-from peft import LoraConfig
-from peft.utils import get_peft_model_state_dict
 from torch import Tensor
 
 from weights.recipe import parallel
-from weights.recipe.learner import Learner
+from weights.recipe.few_steps import add_student, jump_loss, learn, student_weights
 from weights.recipe.prompts import EMPTY_PROMPT, embed, tokenize
 from weights.recipe.sampling import Condition, sample, sigmas, velocity
 from weights.recipe.train_denoiser import CaptionGroup, compile_blocks
 
 LORA_FILE = "fast_lora.safetensors"
-RANK = 24
-LEARNING_RATE = 1.5e-3
 FAST_STEPS = 4
 PATHS_AT_ONCE = 256
-CHAINED_FROM = 0.45
-TARGETS = [
-    "to_q",
-    "to_k",
-    "to_v",
-    "to_out.0",
-    "add_q_proj",
-    "add_k_proj",
-    "add_v_proj",
-    "to_add_out",
-    "img_mlp.net.0.proj",
-    "img_mlp.net.2",
-    "txt_mlp.net.0.proj",
-    "txt_mlp.net.2",
-]
 
 
 @dataclass(frozen=True)
@@ -117,47 +97,22 @@ def distil(
     if parallel.rank() == 0:
         print("teacher paths", [p.states.shape[1] for p in walked], flush=True)
     torch.compiler.reset()
-    transformer.add_adapter(LoraConfig(r=RANK, lora_alpha=RANK, target_modules=TARGETS, init_lora_weights=True), "fast")
-    trained = [p for p in transformer.parameters() if p.requires_grad]
-    learner = Learner(trained, beta2=0.98)
+    learner = add_student(transformer)
     compile_blocks(transformer)
-    shares = torch.tensor([float(p.states.shape[1]) for p in walked])
-    shape_generator = torch.Generator().manual_seed(seed)
-    budget = parallel.Budget(seconds, steps)
-    step = 0
-    while (spent := budget.fraction(step)) < 1:
-        path = walked[int(torch.multinomial(shares, 1, generator=shape_generator))]
+
+    def loss_of(place: int, step: int, chained: bool) -> Tensor:
+        path = walked[place]
         rows = torch.randint(path.states.shape[1], (batch,), device=device)
         condition = Condition(path.condition.embeddings[rows], path.condition.mask[rows])
-        states = path.states[:, rows].float()
-        chained = spent >= CHAINED_FROM
-        loss = torch.zeros((), device=device)
-        x = states[0]
-        jumps = range(FAST_STEPS) if chained else [step % FAST_STEPS]
-        for i in jumps:
-            before = x if chained else states[i]
-            sigma = torch.full((batch,), path.levels[i], device=device)
+
+        def predict(x: Tensor, sigma: Tensor) -> Tensor:
             with torch.autocast(device.type, torch.bfloat16):
-                v = velocity(transformer, before, sigma, condition, path.shape).float()
-            span = path.levels[i + 1] - path.levels[i]
-            x = before + span * v
-            if chained:
-                loss = loss + (x - states[i + 1]).pow(2).mean() * (1.0 if i == FAST_STEPS - 1 else 0.2)
-            else:
-                loss = (v - (states[i + 1] - before) / span).pow(2).mean()
-        learner.step(
-            loss,
-            rate=LEARNING_RATE * min(1.0, (step + 1) / 50) * max(0.02, 1 - spent),
-            average=max(0.005, 1 / (step + 1)),
-        )
-        if step % 100 == 0 and parallel.rank() == 0:
-            print(f"distil step {step} spent {spent:.2f} chained {chained} loss {loss.item():.4f}", flush=True)
-        step += 1
-    learner.keep_average()
-    return {
-        key: value.half().contiguous()
-        for key, value in get_peft_model_state_dict(transformer, adapter_name="fast").items()
-    }
+                return velocity(transformer, x, sigma, condition, path.shape)
+
+        return jump_loss(predict, path.states[:, rows].float(), path.levels, step=step, chained=chained)
+
+    learn(learner, [p.states.shape[1] for p in walked], loss_of, seconds=seconds, steps=steps, seed=seed)
+    return student_weights(transformer)
 
 
 def save_lora(weights: dict[str, Tensor], folder: Path) -> None:

@@ -10,13 +10,11 @@ from dataclasses import dataclass
 
 import torch
 from diffusers import FlowMatchEulerDiscreteScheduler, QwenImageTransformer2DModel
-from peft import LoraConfig
-from peft.utils import get_peft_model_state_dict
 from torch import Tensor
 
 from weights.recipe import parallel
-from weights.recipe.distil import CHAINED_FROM, FAST_STEPS, LEARNING_RATE, RANK, TARGETS, fast_scheduler
-from weights.recipe.learner import Learner
+from weights.recipe.distil import FAST_STEPS, fast_scheduler
+from weights.recipe.few_steps import add_student, jump_loss, learn, student_weights
 from weights.recipe.sampling import pack, sigmas
 from weights.recipe.train_edit_data import EditGroup, Pictures, reference_tokens
 from weights.recipe.train_edit_denoiser import build_models
@@ -147,54 +145,27 @@ def distil_edit(
     walked = walk_all(models, scheduler, pictures, groups, paths=paths, steps=teacher_steps, scale=scale)
     if parallel.rank() == 0:
         print("teacher paths", [len(path.rows) for path in walked], flush=True)
-    transformer.add_adapter(LoraConfig(r=RANK, lora_alpha=RANK, target_modules=TARGETS, init_lora_weights=True), "fast")
-    trained = [p for p in transformer.parameters() if p.requires_grad]
-    learner = Learner(trained, beta2=0.98)
+    learner = add_student(transformer)
     torch.compiler.reset()
     if device.type == "cuda":
         compile_transformer(transformer)
-    shares = torch.tensor([float(len(path.rows)) for path in walked])
-    path_generator = torch.Generator().manual_seed(seed)
-    budget = parallel.Budget(seconds, steps)
-    step = 0
-    while (spent := budget.fraction(step)) < 1:
-        path = walked[int(torch.multinomial(shares, 1, generator=path_generator))]
-        loss = _jumps(models[path.group], pictures, groups[path.group], path, batch, step, spent >= CHAINED_FROM)
-        learner.step(
-            loss,
-            rate=LEARNING_RATE * min(1.0, (step + 1) / 50) * max(0.02, 1 - spent),
-            average=max(0.005, 1 / (step + 1)),
-        )
-        if step % 100 == 0 and parallel.rank() == 0:
-            print(f"distil step {step} spent {spent:.2f} loss {loss.item():.4f}", flush=True)
-        step += 1
-    learner.keep_average()
-    weights = get_peft_model_state_dict(transformer, adapter_name="fast")
-    return {key: value.half().cpu().contiguous() for key, value in weights.items()}
 
+    def loss_of(place: int, step: int, chained: bool) -> Tensor:
+        path = walked[place]
+        model, group = models[path.group], groups[path.group]
+        chosen = torch.randint(len(path.rows), (batch,), device=device)
+        references = reference_tokens(pictures, group, path.rows[chosen])
+        texts, mask = path.texts[0][chosen].float(), path.texts[1][chosen]
 
-def _jumps(
-    model: EditTransformer, pictures: Pictures, group: EditGroup, path: EditPaths, batch: int, step: int, chained: bool
-) -> Tensor:
-    """The loss of one jump by itself, or of all in a row: then the LoRA's own errors are part of what it corrects."""
-    chosen = torch.randint(len(path.rows), (batch,), device=path.rows.device)
-    references = reference_tokens(pictures, group, path.rows[chosen])
-    states, mask = path.texts[0][chosen], path.texts[1][chosen]
-    points = path.states[:, chosen].float()
-    last = len(path.levels) - 2
-    loss, x = torch.zeros((), device=points.device), points[0]
-    for jump in range(last + 1) if chained else [step % (last + 1)]:
-        before = x if chained else points[jump]
-        sigma = torch.full((batch,), path.levels[jump], device=points.device)
-        with torch.autocast(points.device.type, torch.bfloat16, enabled=points.device.type == "cuda"):
-            velocity = model(before, references, sigma, states.float(), mask).float()
-        span = path.levels[jump + 1] - path.levels[jump]
-        x = before + span * velocity
-        if chained:
-            loss = loss + (x - points[jump + 1]).square().mean() * (1.0 if jump == last else 0.2)
-        else:
-            loss = (velocity - (points[jump + 1] - before) / span).square().mean()
-    return loss
+        def predict(x: Tensor, sigma: Tensor) -> Tensor:
+            with torch.autocast(device.type, torch.bfloat16, enabled=device.type == "cuda"):
+                velocity: Tensor = model(x, references, sigma, texts, mask)
+                return velocity
+
+        return jump_loss(predict, path.states[:, chosen].float(), path.levels, step=step, chained=chained)
+
+    learn(learner, [len(path.rows) for path in walked], loss_of, seconds=seconds, steps=steps, seed=seed)
+    return {key: value.cpu() for key, value in student_weights(transformer).items()}
 
 
 @torch.no_grad()
