@@ -32,3 +32,8 @@ curl -sSN --fail-with-body "$server/qwen-image-2512" \
 curl -sS --fail-with-body "$server/faceswap" -H 'Accept: image/jpeg' \
   -F 'target_image=@out/office.png' -F 'reference_image=@examples/reference.jpg' -o out/swapped.jpg
 echo "wrote out/swapped.jpg"
+
+# The person of a picture in another scene; lock_face swaps the picture's own face into the result.
+curl -sS --fail-with-body "$server/qwen-character-scene" -H 'Accept: image/png' \
+  -F 'character_image=@examples/reference.jpg' -F 'scene=on a beach' -F 'lock_face=true' -F 'mode=fast' -o out/beach.png
+echo "wrote out/beach.png"

@@ -26,6 +26,8 @@ MAX_JSON_VALUES = 10_000
 MAX_FORM_FIELDS = 256
 MAX_FORM_FILES = 101
 # Fields that are files may be sent as text too (a data URL), so a text part may be as large as the body.
+# Before and behind the place of an error: programs write what is not finite although JSON has no word for it.
+_NOT_FINITE = re.compile(r'"(\w{1,64})"\s*:\s*-?\0(?:NaN|Infinity|[0-9])')
 _BOUNDARY = re.compile(rb"[0-9A-Za-z'()+_,./:=? -]{1,70}")
 # Every byte is a character of it, so that the form's reader loses nothing and we can tell what is no UTF-8.
 _LOSSLESS = "latin-1"
@@ -67,6 +69,10 @@ def parse_json(data: bytes) -> dict[str, Any]:
     try:
         values = _decode_json(data, "body")
     except orjson.JSONDecodeError as error:
+        if named := _NOT_FINITE.search(
+            f"{error.doc[max(0, error.pos - 200) : error.pos]}\0{error.doc[error.pos :][:9]}"
+        ):
+            raise InvalidRequest(f"{named[1]}: this is no finite number, as JSON has them", field=named[1]) from None
         raise InvalidRequest(f"the body is not valid JSON: {str(error)[:120]}", field="body") from None
     if not isinstance(values, dict):
         raise InvalidRequest("the body must be a JSON object", field="body")

@@ -13,6 +13,7 @@ class Stage(StrEnum):
     """The parts of the work, in their order."""
 
     REFERENCE = "reference"
+    REWRITING = "rewriting"
     DRAWING = "drawing"
     SWAPPING = "swapping"
 

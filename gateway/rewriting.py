@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import logging
+import re
 from urllib.parse import urlsplit
 
 import orjson
 
 from core.runtime.fetch import FetchPolicy, SafeFetcher
+from core.runtime.telemetry import log
 from gateway.deadline import Deadline
 from gateway.settings import GatewaySettings
 from likeness.errors import FetchFailed, FetchRefused, ImageTooLarge, InvalidRequest, ServiceUnavailable
@@ -19,6 +22,8 @@ INSTRUCTIONS = (
     "sentences: the place, what the person does there, light, time of day, framing. Never describe a face, hair, skin, "
     "age or clothes: they are kept from a photo. Answer with the scene alone."
 )
+_THOUGHTS = re.compile(r"<think>.*?</think>", re.DOTALL)
+_logger = logging.getLogger("likeness.gateway")
 _DEFAULT_PORTS = {"https": 443, "http": 80}
 
 
@@ -39,17 +44,21 @@ class SceneRewriter:
         """Close the connections."""
         await self._fetcher.aclose()
 
+    def check(self) -> None:
+        """Return where there is an endpoint. Raises InvalidRequest."""
+        if not self._settings.rewrite_url:
+            raise InvalidRequest("this deployment rewrites no scenes: leave rewrite_scene out", field=FIELD)
+
     async def rewrite(self, scene: str, deadline: Deadline) -> str:
-        """Return the scene in more words, 1–2,000 characters.
+        """Return the scene in more words, 1–2,000 characters, without what a model thought before or quotes around it.
 
         Raises:
             InvalidRequest: this deployment has no such endpoint.
             ServiceUnavailable: it did not answer with a scene.
             DeadlineExceeded: the deadline has passed.
         """
+        self.check()
         settings = self._settings
-        if not settings.rewrite_url:
-            raise InvalidRequest("this deployment rewrites no scenes: leave rewrite_scene out", field=FIELD)
         body = orjson.dumps(
             {
                 "model": settings.rewrite_model,
@@ -71,17 +80,27 @@ class SceneRewriter:
                 max_bytes=MAX_ANSWER_BYTES,
                 timeout=timeout,
             )
-            text = str(orjson.loads(answer)["choices"][0]["message"]["content"]).strip()
-        except (FetchFailed, FetchRefused, ImageTooLarge, ValueError, KeyError, IndexError, TypeError) as error:
-            raise _unavailable() from error
+            text = _plain(orjson.loads(answer)["choices"][0]["message"]["content"])
+        except (FetchFailed, FetchRefused, ImageTooLarge) as error:
+            deadline.remaining_seconds()
+            raise no_scene(error.message) from error
+        except (ValueError, KeyError, IndexError, TypeError) as error:
+            raise no_scene("its answer is not of the chat completions form") from error
         if not 1 <= len(text) <= MAX_SCENE_CHARACTERS:
-            raise _unavailable()
+            raise no_scene(f"it wrote {len(text)} characters")
         return text
 
 
-def _unavailable() -> ServiceUnavailable:
+def no_scene(why: str) -> ServiceUnavailable:
+    """Return the error for an endpoint that gave no scene that can be used; ``why`` goes to the operator's log."""
+    log(_logger, logging.WARNING, "no scene from the endpoint that rewrites them", why=why)
     return ServiceUnavailable(
-        "the endpoint that rewrites scenes gave no scene: leave rewrite_scene out, or try again",
+        "the endpoint that rewrites scenes gave none that can be used: leave rewrite_scene out, or try again",
         field=FIELD,
         retry_after_seconds=5.0,
     )
+
+
+def _plain(text: str) -> str:
+    answer = _THOUGHTS.sub("", text).strip()
+    return answer[1:-1].strip() if answer[:1] + answer[-1:] in ('""', "“”") else answer

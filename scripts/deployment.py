@@ -12,7 +12,7 @@ from scripts.supervisor import ROOT, SupervisionError, Supervisor
 def has_editor() -> bool:
     """Return whether there are weights for the editor: those of the default profile, or what its settings name.
 
-    The weights of the miniature that edits may be left out of a checkout; everything else works without them.
+    The weights of the miniature that edits may be taken out of a checkout; everything else works without them.
     """
     named = any(f"LIKENESS_EDITOR_{name}" in os.environ for name in ("PROFILE", "PROFILE_FILE", "WEIGHTS_DIR"))
     return named or (ROOT / "weights" / "miniature-edit" / "model_index.json").is_file()
@@ -24,13 +24,13 @@ def start_all(
     gateway_port: int,
     generator_port: int,
     faceswap_port: int,
-    editor_port: int = 0,
+    editor_port: int | None = None,
     trainer_port: int | None = None,
 ) -> str:
     """Start the services and the gateway, and return the gateway's address; port 0 picks a free one.
 
-    The editor is among them where it `has_editor` weights, the trainer where it is given a port. All get the gateway's
-    artifact store. Raises SupervisionError.
+    The trainer is among them where it is given a port, the editor where it also `has_editor` weights. All get the
+    gateway's artifact store. Raises SupervisionError.
     """
     try:
         common = {"log_format": "text", "artifacts_url": GatewaySettings.load().artifacts_url}
@@ -39,7 +39,7 @@ def start_all(
     supervisor.start("generator", {"port": generator_port, **common})
     supervisor.start("faceswap", {"port": faceswap_port, **common})
     addresses = {f"{name}_address": supervisor.address_of(name, 120) for name in ("generator", "faceswap")}
-    if has_editor():
+    if editor_port is not None and has_editor():
         supervisor.start("editor", {"port": editor_port, **common})
         addresses["editor_address"] = supervisor.address_of("editor", 120)
     if trainer_port is not None:

@@ -39,6 +39,7 @@ def main() -> int:
     parser.add_argument("--faceswap-port", type=int, default=50052, help="port of the faceswap service (%(default)s)")
     parser.add_argument("--editor-port", type=int, default=50053, help="port of the editor (%(default)s)")
     parser.add_argument("--trainer-port", type=int, default=50054, help="port of the trainer (%(default)s)")
+    parser.add_argument("--no-editor", action="store_true", help="leave the editor out")
     parser.add_argument("--no-trainer", action="store_true", help="leave the trainer out")
     options = parser.parse_args()
     try:
@@ -48,7 +49,7 @@ def main() -> int:
                 gateway_port=options.port,
                 generator_port=options.generator_port,
                 faceswap_port=options.faceswap_port,
-                editor_port=options.editor_port,
+                editor_port=None if options.no_editor else options.editor_port,
                 trainer_port=None if options.no_trainer else options.trainer_port,
             )
             supervisor.wait_ready(address, READY_SECONDS, lambda states: None)

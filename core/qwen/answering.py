@@ -6,6 +6,7 @@ import asyncio
 import time
 from collections.abc import AsyncGenerator, Callable
 from contextlib import aclosing
+from functools import partial
 from typing import Any
 
 import grpc.aio
@@ -20,9 +21,9 @@ from core.qwen.sampling import GenerationTimings, ImageFinished, PreviewReady
 from core.runtime.artifacts import ArtifactStore
 from core.runtime.calls import current_metadata
 from core.runtime.cancellation import CancelToken
-from core.runtime.images import write_image_output
+from core.runtime.images import RgbArray, write_image_output
 from core.runtime.worker import Result
-from likeness.common.v1 import progress_pb2
+from likeness.common.v1 import image_pb2, progress_pb2
 from likeness.generator.v1 import generator_service_pb2 as pb2
 
 Context = grpc.aio.ServicerContext[Any, Any]
@@ -51,6 +52,7 @@ async def answer(
     *,
     started: float,
     finish: Callable[[progress_pb2.Timings], Message],
+    write: Callable[[RgbArray], image_pb2.Image] | None = None,
 ) -> AsyncGenerator[dict[str, Any], None]:
     """Draw when the turn comes, and tell of it in a response's fields.
 
@@ -62,6 +64,7 @@ async def answer(
         artifacts: keeps the pictures where ``message`` asks for that.
         started: when the call came in, on the clock of time.monotonic.
         finish: makes the last response's message from the timings.
+        write: writes a picture, in a thread; as ``message.output`` says when left out.
 
     Yields:
         The one field of each response, by name: queued, started, step, preview, image, and last finished.
@@ -70,6 +73,7 @@ async def answer(
         LikenessError: as `DrawingEngine.stream`.
     """
     files_seconds = 0.0
+    write = write or partial(write_image_output, output=message.output, artifacts=artifacts)
     events = engine.stream(
         request,
         token=CancelToken.for_call(context),
@@ -81,7 +85,7 @@ async def answer(
             if isinstance(event, ImageFinished):
                 before = time.monotonic()
                 # In a thread of its own: the device goes on with the next picture, the loop with other calls.
-                image = await asyncio.to_thread(write_image_output, event.pixels, message.output, artifacts)
+                image = await asyncio.to_thread(write, event.pixels)
                 files_seconds += time.monotonic() - before
                 yield {"image": pb2.GeneratedImage(index=event.index, seed=event.seed, image=image)}
             elif isinstance(event, PreviewReady):

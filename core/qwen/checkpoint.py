@@ -25,6 +25,8 @@ WEIGHED = ("text_encoder", "transformer", "vae")
 """Those of them that have weights."""
 _WHOLE_FILE_LIMIT = 64 * 1024 * 1024
 _HEADER_LIMIT = 100 * 1024 * 1024
+_LINK_LIMIT = 4096
+"""Longest path of Linux in bytes: no file that should be a link is larger."""
 
 
 class WeightsMissing(RuntimeError):
@@ -149,6 +151,12 @@ def _check_folder(folder: Path, hint: str, *, editing: bool) -> None:
             f"{index} is of a {pipeline_class}. This service draws with {wanted}, whose text encoder, autoencoder and "
             f"token layout other pipelines do not share: {hint}"
         )
+    if lost := _lost_links(folder):
+        more = f" and {len(lost) - 1} more" if len(lost) > 1 else ""
+        raise WeightsMissing(
+            f"{folder} is incomplete: its links lead nowhere or have become text: {lost[0]}{more}. Put copies of those "
+            f"files in their places, or bring the links back with what they lead to (in git: core.symlinks): {hint}"
+        )
     components = EDIT_COMPONENTS if editing else COMPONENTS
     missing = [name for name in components if not any((folder / name).glob("*.json"))]
     missing += [str(file.relative_to(folder)) for file in _named_shards(folder) if not file.is_file()]
@@ -160,6 +168,20 @@ def _check_folder(folder: Path, hint: str, *, editing: bool) -> None:
             f"{folder / 'transformer' / 'config.json'} has no zero_cond_t, by which the pictures that are handed in "
             f"count as free of noise: this is not Qwen-Image-Edit-2511 or a later one. {hint}"
         )
+
+
+def _lost_links(folder: Path) -> list[str]:
+    """Return what should be links to other files: those that lead nowhere, and those that a copy turned into text."""
+    lost = []
+    for file in sorted(file for suffix in (".json", ".safetensors") for file in folder.glob(f"*/*{suffix}")):
+        target = ""
+        if file.is_symlink() and not file.exists():
+            target = file.readlink().as_posix()
+        elif file.stat().st_size <= _LINK_LIMIT and (text := file.read_bytes()).startswith(b"../"):
+            target = text.decode(errors="replace").strip()
+        if target:
+            lost.append(f"{file.relative_to(folder).as_posix()} → {target}")
+    return lost
 
 
 def _named_shards(folder: Path) -> list[Path]:

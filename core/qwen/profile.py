@@ -241,8 +241,14 @@ class Profile:
     @property
     def max_picture_tokens(self) -> int:
         """Tokens of the largest result and of all the pictures that it is made from."""
-        references = self.editing.max_images * self.editing.latent_pixels if self.editing else 0
-        return (self.sizes.max_pixels + references) // PIXELS_PER_TOKEN
+        largest = self.sizes.max_pixels
+        if self.editing is None:
+            return largest // PIXELS_PER_TOKEN
+        # The first picture may be laid under the result, in its size.
+        references = (
+            max(self.editing.latent_pixels, largest) + (self.editing.max_images - 1) * self.editing.latent_pixels
+        )
+        return (largest + references) // PIXELS_PER_TOKEN
 
     @property
     def max_text_tokens(self) -> int:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 from fastapi import APIRouter
 from starlette.requests import Request
 from starlette.responses import Response
 
 from gateway import edits, translation
-from gateway.connection import while_connected
 from gateway.edit_models import EditBody, SceneBody
 from gateway.edit_translation import check_edit, edit_request, names_of, pictures_of
 from gateway.exchange import Exchange
@@ -49,12 +50,11 @@ async def qwen_character_scene(request: Request) -> Response:
     picture = translation.output(body, exchange.accepted)
     check_edit(body, accepted=exchange.accepted)
     call = exchange.call(body.timeout_seconds)
-    persons = [(field, await exchange.image(value, field, call.deadline)) for field, value in pictures_of(body)]
+    rewrite = None
     if body.rewrite_scene:
-        gateway = exchange.gateway
-        work = gateway.rewriter.rewrite(body.scene, call.deadline)
-        scene = await while_connected(request.receive, gateway.lifecycle, work)
-        body = body.model_copy(update={"scene": scene})
+        exchange.gateway.rewriter.check()
+        rewrite = partial(exchange.gateway.rewriter.rewrite, body.scene, call.deadline)
+    persons = [(field, await exchange.image(value, field, call.deadline)) for field, value in pictures_of(body)]
     # Drawn without loss where a swap follows; only the answer is encoded as the client wants it.
     drawn = picture
     lock = None
@@ -71,6 +71,7 @@ async def qwen_character_scene(request: Request) -> Response:
             lock=lock,
             check_reference=exchange.gateway.check_reference,
             include_original=body.include_original,
+            rewrite=rewrite,
         )
     )
 

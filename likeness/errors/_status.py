@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from typing import Any
 
 import grpc
@@ -22,6 +23,8 @@ STATUS_DETAILS_KEY = "grpc-status-details-bin"
 _MAX_STATUS_BYTES = 4096
 _MAX_MESSAGE_CHARACTERS = 1000
 _MAX_VALUE_CHARACTERS = 200
+# In grpc's own words; the code is also that of a full queue.
+_TOO_LARGE = re.compile(r"(\w+: (?:Sent|Received)) message larger than max \((\d+) vs\. (\d+)\)")
 
 _GENERIC: dict[grpc.StatusCode, type[LikenessError]] = {
     grpc.StatusCode.INVALID_ARGUMENT: table.InvalidRequest,
@@ -125,7 +128,24 @@ def _from_call(error: grpc.RpcError) -> LikenessError:
     if call.code() is grpc.StatusCode.UNAVAILABLE:
         # The library's own words list addresses inside the deployment; they stay in the cause.
         return table.ServiceUnavailable("the service cannot be reached")
-    return from_status(status_pb2.Status(code=number, message=call.details() or code_pb2.Code.Name(number)))
+    details = call.details() or code_pb2.Code.Name(number)
+    if sizes := _TOO_LARGE.search(details):
+        return _too_large(*sizes.groups())
+    return from_status(status_pb2.Status(code=number, message=details))
+
+
+def _too_large(which: str, size: str, limit: str) -> table.PayloadTooLarge:
+    request = which in ("CLIENT: Sent", "SERVER: Received")
+    way_out = (
+        "make its pictures smaller, or hand them in as artifact URIs"
+        if request
+        else "ask for fewer or smaller pictures, or to have them stored"
+    )
+    return table.PayloadTooLarge(
+        f"the {'request' if request else 'answer'} has {int(size):,} bytes and a message may have {int(limit):,}: "
+        f"{way_out}",
+        max_bytes=limit,
+    )
 
 
 def _make(
@@ -149,7 +169,7 @@ def _make(
 
 
 def _generic(code: grpc.StatusCode, message: str) -> type[LikenessError]:
-    # grpc reports a message over the size limit with the code that also means a full queue.
+    # Not every release of grpc tells both sizes.
     if code is grpc.StatusCode.RESOURCE_EXHAUSTED and "larger than max" in message:
         return table.PayloadTooLarge
     return _GENERIC.get(code, table.Internal)

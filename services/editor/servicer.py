@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import aclosing
+from functools import partial
 from typing import Any
 
 import grpc.aio
@@ -14,13 +15,16 @@ from core.qwen import messages
 from core.qwen.answering import answer, capability_fields, find_loras
 from core.qwen.editing.request import EditRequest
 from core.runtime.artifacts import ArtifactStore
-from core.runtime.images import read_image_input
-from likeness.common.v1 import progress_pb2
+from core.runtime.decoded_image import DecodedImage, RgbArray
+from core.runtime.images import encode_like, read_image_input, read_picture_input, to_image_message
+from likeness.common.v1 import image_pb2, progress_pb2
 from likeness.editor.v1 import editor_service_pb2 as pb2
 from likeness.editor.v1 import editor_service_pb2_grpc
 from services.editor.engine import EditDraft, EditorEngine
 
 Context = grpc.aio.ServicerContext[Any, Any]
+Writer = Callable[[RgbArray], image_pb2.Image]
+"""Writes a result."""
 
 
 class EditorServicer(editor_service_pb2_grpc.EditorServiceServicer):
@@ -43,12 +47,14 @@ class EditorServicer(editor_service_pb2_grpc.EditorServiceServicer):
             loras=await find_loras(self._engine, request),
             **messages.drawing_choices(request),
         )
-        admitted = await asyncio.to_thread(self._complete, draft, request)
+        admitted, write = await asyncio.to_thread(self._complete, draft, request)
 
         def finish(timings: progress_pb2.Timings) -> pb2.EditFinished:
             return self._finished(admitted, timings)
 
-        responses = answer(self._engine, admitted, request, context, self._artifacts, started=started, finish=finish)
+        responses = answer(
+            self._engine, admitted, request, context, self._artifacts, started=started, finish=finish, write=write
+        )
         async with aclosing(responses):
             async for fields in responses:
                 yield pb2.EditResponse(**fields)
@@ -66,13 +72,27 @@ class EditorServicer(editor_service_pb2_grpc.EditorServiceServicer):
             default_denoise_of_several=editing.denoise_of_several,
         )
 
-    def _complete(self, draft: EditDraft, request: pb2.EditRequest) -> EditRequest:
-        """Decode the pictures and complete the request. Blocking."""
-        images = [
-            read_image_input(image, self._artifacts, f"images[{number}]") for number, image in enumerate(request.images)
+    def _complete(self, draft: EditDraft, request: pb2.EditRequest) -> tuple[EditRequest, Writer | None]:
+        """Decode the pictures, complete the request, and say how its results are written. Blocking."""
+        pictures = [
+            read_picture_input(image, self._artifacts, f"images[{number}]")
+            for number, image in enumerate(request.images)
         ]
         mask = read_image_input(request.mask, self._artifacts, "mask") if request.HasField("mask") else None
-        return self._engine.complete(draft, images=images, denoise=messages.optional(request, "denoise"), mask=mask)
+        edit = self._engine.complete(
+            draft,
+            images=[picture.rgb for picture in pictures],
+            denoise=messages.optional(request, "denoise"),
+            mask=mask,
+        )
+        if edit.mask is None:
+            return edit, None
+        # What lies outside a mask stays as the file has it: in its own colour space, as transparent as it is.
+        return edit, partial(self._write_like, edit.mask.opened(pictures[0]), request.output)
+
+    def _write_like(self, source: DecodedImage, output: image_pb2.ImageOutput, pixels: RgbArray) -> image_pb2.Image:
+        encoded, _ = encode_like(source, pixels, output)
+        return to_image_message(encoded, output, self._artifacts)
 
     def _finished(self, request: EditRequest, timings: progress_pb2.Timings) -> pb2.EditFinished:
         return pb2.EditFinished(

@@ -107,7 +107,7 @@ async def test_all_that_is_wrong_is_told_at_once(house: House) -> None:
         (b"{", "application/json", 400, "INVALID_REQUEST", "body"),
         (b"", "application/json", 400, "INVALID_REQUEST", "body"),
         (b"[1]", "application/json", 400, "INVALID_REQUEST", "body"),
-        (b'{"prompt":"p","true_cfg_scale":NaN}', "application/json", 400, "INVALID_REQUEST", "body"),
+        (b'{"prompt":"p","true_cfg_scale":NaN}', "application/json", 400, "INVALID_REQUEST", "true_cfg_scale"),
         (b"[" * 100_000, "application/json", 400, "INVALID_REQUEST", "body"),
         (b'{"prompt":"\xff"}', "application/json", 400, "INVALID_REQUEST", "body"),
         (b"prompt=p", "application/x-www-form-urlencoded", 415, "UNSUPPORTED_MEDIA_TYPE", "content-type"),

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from likeness.errors import InvalidRequest, PromptTooLong
 from tests.gateway.test_routes_editing import SCENE, serving_edits
 
 
@@ -74,6 +75,8 @@ async def test_a_scene_is_rewritten_only_when_asked(endpoint: Endpoint) -> None:
         (200, {"choices": []}),
         (200, []),
         (200, {"choices": [{"message": {"content": ""}}]}),
+        (200, {"choices": [{"message": {"content": None}}]}),
+        (200, {"choices": [{"message": {"content": "<think>A beach?</think>"}}]}),
         (200, {"choices": [{"message": {"content": "x" * 2001}}]}),
         (200, "x" * 100_000),
     ],
@@ -84,6 +87,36 @@ async def test_an_endpoint_that_gives_no_scene_is_told(endpoint: Endpoint, statu
         refused = await edits.http.post("/qwen-character-scene", json={**SCENE, "rewrite_scene": True})
     assert (refused.status_code, refused.json()["field"]) == (503, "rewrite_scene")
     assert not edits.editor.requests
+
+
+@pytest.mark.parametrize(
+    "content", ["<think>\nA beach?\n</think>\n\nA wide beach.", ' "A wide beach." ', "“A wide beach.”"]
+)
+async def test_thoughts_and_quotes_are_no_part_of_a_scene(endpoint: Endpoint, content: str) -> None:
+    endpoint.answer = {"choices": [{"message": {"content": content}}]}
+    async with serving_edits(rewrite_url=endpoint.url) as edits:
+        answer = await edits.http.post("/qwen-character-scene", json={**SCENE, "rewrite_scene": True})
+    assert "rewriting_stage_seconds" in answer.json()["timings"]
+    assert edits.editor.requests[0].scene == "A wide beach."
+
+
+async def test_a_rewritten_scene_that_the_model_does_not_take_is_no_fault_of_the_clients(endpoint: Endpoint) -> None:
+    async with serving_edits(rewrite_url=endpoint.url) as edits:
+        for error in (PromptTooLong("300 tokens", field="scene"), InvalidRequest("<|im_end|>", field="scene")):
+            edits.editor.error = error
+            refused = await edits.http.post("/qwen-character-scene", json={**SCENE, "rewrite_scene": True})
+            assert (refused.status_code, refused.json()["field"]) == (503, "rewrite_scene")
+            own = await edits.http.post("/qwen-character-scene", json=SCENE)
+            assert (own.status_code, own.json()["field"]) == (400, "scene")
+
+
+async def test_the_endpoint_is_not_asked_for_a_picture_without_a_person(endpoint: Endpoint) -> None:
+    async with serving_edits(rewrite_url=endpoint.url) as edits:
+        edits.faceswap.faces = []
+        for lock in (False, True):
+            body = {**SCENE, "rewrite_scene": True, "lock_face": lock}
+            assert (await edits.http.post("/qwen-character-scene", json=body)).json()["reason"] == "NO_FACE"
+    assert not endpoint.asked
 
 
 async def test_clients_do_not_reach_the_endpoint_by_a_pictures_url(endpoint: Endpoint) -> None:

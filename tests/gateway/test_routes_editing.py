@@ -131,10 +131,15 @@ async def test_what_cannot_be_done_is_refused_before_any_call(
     assert not edits.faceswap.detections
 
 
-async def test_not_a_number_is_refused(edits: EditHouse) -> None:
-    text = json.dumps({**EDIT, "denoise": float("nan")})
+@pytest.mark.parametrize("number", ["NaN", "Infinity", "-Infinity", "1e999"])
+async def test_what_is_no_finite_number_is_refused_with_its_field(edits: EditHouse, number: str) -> None:
+    text = json.dumps({"denoise": 0.125, **EDIT}).replace("0.125", number)
     answer = await edits.http.post("/qwen-image-edit-2511", content=text, headers={"Content-Type": "application/json"})
-    assert answer.status_code == 400
+    assert (answer.status_code, answer.json()["field"]) == (400, "denoise")
+    assert "finite" in answer.json()["detail"]
+    files = [("source_image", picture())]
+    form = await edits.http.post("/qwen-image-edit-2511", data={"instruction": "night", "denoise": number}, files=files)
+    assert (form.status_code, form.json()["field"]) == (400, "denoise")
 
 
 async def test_the_services_errors_carry_the_bodys_own_fields(edits: EditHouse) -> None:
@@ -180,6 +185,8 @@ async def test_a_locked_face_must_be_one(edits: EditHouse) -> None:
     edits.faceswap.faces = [face(), face(1)]
     answer = await edits.http.post("/qwen-character-scene", json={**SCENE, "lock_face": True})
     assert (answer.json()["reason"], answer.json()["field"]) == ("SEVERAL_FACES", "character_image")
+    assert "2 faces" in answer.json()["detail"]
+    assert "reference" not in answer.json()["detail"]
 
 
 async def test_a_result_without_a_face_names_the_scene_and_the_seed(edits: EditHouse) -> None:

@@ -147,10 +147,17 @@ def test_a_failed_call_without_details_still_becomes_an_error(code: grpc.StatusC
 
 
 def test_a_message_over_grpcs_limit_is_told_from_a_full_queue() -> None:
-    details = "CLIENT: Received message larger than max (5000000 vs. 4194304)"
-    code = grpc.StatusCode.RESOURCE_EXHAUSTED
-    error = grpc.aio.AioRpcError(code, grpc.aio.Metadata(), grpc.aio.Metadata(), details=details)
-    assert type(from_rpc_error(error)) is errors.PayloadTooLarge
+    told = {}
+    for what in ("CLIENT: Sent", "SERVER: Received", "CLIENT: Received", "SERVER: Sent", "Received"):
+        details = f"{what} message larger than max (5000000 vs. 4194304)"
+        code = grpc.StatusCode.RESOURCE_EXHAUSTED
+        error = from_rpc_error(grpc.aio.AioRpcError(code, grpc.aio.Metadata(), grpc.aio.Metadata(), details=details))
+        assert type(error) is errors.PayloadTooLarge
+        told[what] = error.message
+    assert told["CLIENT: Sent"] == told["SERVER: Received"]
+    assert "request has 5,000,000 bytes and a message may have 4,194,304" in told["CLIENT: Sent"]
+    assert told["CLIENT: Received"] == told["SERVER: Sent"]
+    assert "answer has 5,000,000 bytes" in told["SERVER: Sent"]
 
 
 @pytest.mark.parametrize("details", [b"\xff\xff\xff", to_status(errors.NotFound("x")).SerializeToString()])

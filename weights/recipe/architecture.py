@@ -170,6 +170,8 @@ def build_processor(tokenizer: Qwen2Tokenizer) -> Qwen2VLProcessor:
     # A tokenizer keeps how it last padded, and a processor would hand that to each call.
     for name in ("max_length", "stride", "truncation_strategy", "pad_to_multiple_of"):
         own.init_kwargs.pop(name, None)
+    own.backend_tokenizer.no_truncation()
+    own.backend_tokenizer.no_padding()
     return Qwen2VLProcessor(
         image_processor=Qwen2VLImageProcessor(),
         tokenizer=own,

@@ -7,7 +7,7 @@ from PIL import Image as PillowImage
 
 from core.qwen.conditioning import Conditioning
 from core.qwen.denoising import PictureLatents
-from core.qwen.editing.pictures import cropped, encode_latents
+from core.qwen.editing.pictures import encode_latents
 from core.qwen.editing.request import EditRequest
 from core.qwen.editing.words import encode_instruction
 from core.qwen.pipelines import Pipeline
@@ -46,13 +46,8 @@ def _latents(pipeline: Pipeline, encoder: FrameEncoder, request: EditRequest, dt
         (1, item.latent.height // _PIXELS_PER_TOKEN_SIDE, item.latent.width // _PIXELS_PER_TOKEN_SIDE)
         for item in request.pictures
     )
-    first, source = request.pictures[0], None
-    if request.begins_at < 1 or request.mask is not None:
-        source = (
-            tokens[0]
-            if request.size == first.latent
-            else encode_latents(pipeline, encoder, cropped(first.rgb, request.size), request.size, dtype)
-        )
+    # With a mask or from less than full noise the first picture has the result's size.
+    source = tokens[0] if request.begins_at < 1 or request.mask is not None else None
     free = None
     if request.mask is not None:
         free = request.mask.free_latents(request.size, pipeline.transformer.config.in_channels // 4)

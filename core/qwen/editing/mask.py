@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
@@ -11,6 +11,8 @@ from torch.nn import functional
 
 from core.qwen.denoising import pack
 from core.qwen.profile import Size
+from core.runtime.colours import from_srgb, off_white
+from core.runtime.decoded_image import DecodedImage
 from likeness.errors import InvalidRequest
 
 _LATENT_PIXELS = 8
@@ -28,6 +30,21 @@ class Mask:
         weights = self.weights[..., None].astype(np.uint32)
         mixed = (weights * changed + (255 - weights) * source + 127) // 255
         return mixed.astype(np.uint8)
+
+    def opened(self, source: DecodedImage) -> DecodedImage:
+        """Return ``source`` opaque where the mask is white, and as transparent as it was where it is black.
+
+        What is drawn on a transparent ground would not show. `DecodedImage.rgb` stays the same.
+        """
+        if source.alpha is None or source.stored is None:
+            return source
+        weights = self.weights.astype(np.uint32)
+        alpha = ((255 * weights + (255 - weights) * source.alpha + 127) // 255).astype(np.uint8)
+        straight = off_white(source.rgb, alpha)
+        if source.icc_profile is not None:
+            straight = from_srgb(straight, source.icc_profile)
+        stored = np.where((alpha != source.alpha)[..., None], straight, source.stored)
+        return replace(source, alpha=alpha, stored=stored)
 
     def free_latents(self, size: Size, channels: int) -> torch.Tensor:
         """Return the mask for tokens 1×(width/16·height/16)×4·channels of a picture of ``size``, 0–1.

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
@@ -60,6 +60,21 @@ def prepare_picture(editing: Editing, rgb: Rgb, *, max_aspect_ratio: float, fiel
         rgb=rgb,
         vision=fit_area(width, height, editing.vision_pixels, editing.multiple),
         latent=fit_area(width, height, editing.latent_pixels, editing.multiple),
+    )
+
+
+def laid_under(editing: Editing, picture: EditPicture, size: Size) -> EditPicture:
+    """Return the picture as a result of ``size`` is drawn over it: its middle of that shape, in that size.
+
+    What the transformer sees as a reference then lies where the noised source has it. Elsewhere, or larger, it would
+    come through a second time.
+    """
+    if size == picture.latent:
+        return picture
+    rgb = cropped(picture.rgb, size)
+    height, width = rgb.shape[:2]
+    return replace(
+        picture, rgb=rgb, vision=fit_area(width, height, editing.vision_pixels, editing.multiple), latent=size
     )
 
 

@@ -13,7 +13,7 @@ import torch
 from diffusers import FlowMatchEulerDiscreteScheduler
 
 from core.qwen.editing.mask import Mask, read_mask
-from core.qwen.editing.pictures import EditPicture, Rgb, prepare_picture, resized
+from core.qwen.editing.pictures import EditPicture, Rgb, laid_under, prepare_picture, resized
 from core.qwen.modes import build_schedule
 from core.qwen.profile import PIXELS_PER_TOKEN, Editing, Profile, Size, Sizes
 from core.qwen.request import GenerationRequest
@@ -118,13 +118,16 @@ def resolve_edit(
         device=torch.device("cpu"),
         denoise=denoise,
     )
+    begins_at = schedule.sigmas[0]
+    if begins_at < 1:
+        pictures = (laid_under(editing, first, size), *pictures[1:])
     given = {field.name: getattr(draft, field.name) for field in dataclasses.fields(GenerationRequest)}
     return EditRequest(
         **{**given, "size": size, "denoise": denoise},
         pictures=pictures,
         output=size if sized else first.size if read else own_size(profile.sizes, first.size),
         mask=read,
-        begins_at=schedule.sigmas[0],
+        begins_at=begins_at,
         taken_steps=len(schedule.timesteps),
     )
 

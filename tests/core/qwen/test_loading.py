@@ -97,6 +97,25 @@ def test_a_relative_folder_is_inside_the_weights_folder(copy: Path) -> None:
     assert find_weights(profile, weights_dir=copy.parent) == copy
 
 
+def test_links_that_a_copy_has_lost_are_named_with_the_way_out(copy: Path) -> None:
+    profile = checkpoint_profile(copy)
+    shared = copy.parent / "shared.json"
+    config = copy / "vae" / "config.json"
+    shared.write_bytes(config.read_bytes())
+    config.unlink()
+    config.symlink_to("../../shared.json")
+    assert find_weights(profile, weights_dir=copy) == copy
+    shared.unlink()
+    with pytest.raises(WeightsMissing, match=r"vae/config\.json → \.\./\.\./shared\.json\. Put copies"):
+        find_weights(profile, weights_dir=copy)
+    config.unlink()
+    config.write_text("../../shared.json", encoding="utf-8")
+    tensors = copy / "vae" / "diffusion_pytorch_model.safetensors"
+    tensors.write_text("../../shared.safetensors", encoding="utf-8")
+    with pytest.raises(WeightsMissing, match=r"shared\.json and 1 more\..*core\.symlinks"):
+        find_weights(profile, weights_dir=copy)
+
+
 def _with_lora(profile: Profile, source: LoraSource) -> Profile:
     full, fast = profile.modes
     return dataclasses.replace(profile, modes=(full, dataclasses.replace(fast, lora=source)))

@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 
 from likeness.cli import main
-from likeness.errors import InvalidRequest, QueueFull
+from likeness.errors import ImageUnreadable, InvalidRequest, QueueFull
 from tests.support.fake_editor import FakeEditor, running_editor
-from tests.support.services import picture
+from tests.support.services import FakeFaceSwap, picture, running_faceswap, unused_address
 
 Capture = pytest.CaptureFixture[str]
 
@@ -29,6 +29,17 @@ def editor() -> FakeEditor:
 async def server(editor: FakeEditor) -> AsyncIterator[str]:
     async with running_editor(editor) as address:
         yield f"--server={address}"
+
+
+@pytest.fixture
+def faceswap() -> FakeFaceSwap:
+    return FakeFaceSwap()
+
+
+@pytest.fixture
+async def looking(faceswap: FakeFaceSwap) -> AsyncIterator[str]:
+    async with running_faceswap(faceswap) as address:
+        yield f"--faceswap-server={address}"
 
 
 @pytest.fixture
@@ -51,15 +62,41 @@ async def test_edit_writes_the_result(
 
 
 async def test_scene_hands_the_scene_on(
-    editor: FakeEditor, server: str, photo: str, tmp_path: Path, capsys: Capture
+    editor: FakeEditor, server: str, looking: str, photo: str, tmp_path: Path, capsys: Capture
 ) -> None:
-    words = ("scene", "on a beach", photo, "-n", "2", "--json", "--previews", str(tmp_path / "steps"))
+    words = ("scene", "on a beach", photo, "-n", "2", "--json", "--previews", str(tmp_path / "steps"), looking)
     assert await run(*words, "-o", str(tmp_path / "a.png"), server) == 0
     document = json.loads(capsys.readouterr().out)
     assert document["finished"]["instruction"] == "there: on a beach"
     assert len(document["files"]) == 2
     assert document["previews"]
     assert (editor.requests[0].scene, editor.requests[0].instruction) == ("on a beach", "")
+
+
+async def test_scene_refuses_a_picture_without_a_person(
+    editor: FakeEditor, faceswap: FakeFaceSwap, server: str, looking: str, photo: str, tmp_path: Path, capsys: Capture
+) -> None:
+    words = ("scene", "on a beach", photo, "-o", str(tmp_path / "a.png"), server, looking)
+    faceswap.faces = []
+    assert await run(*words) == 3
+    told = capsys.readouterr().err
+    assert all(part in told for part in ("NO_FACE", photo, "images[0]"))
+    faceswap.detect_error = ImageUnreadable("damaged", field="image.data")
+    assert await run(*words) == 3
+    assert "(images[0])" in capsys.readouterr().err
+    assert await run("scene", " ", photo, "-o", str(tmp_path / "a.png"), server, looking) == 3
+    assert "the scene is blank" in capsys.readouterr().err
+    assert not editor.requests
+
+
+async def test_scene_without_a_faceswap_service_says_that_nobody_has_looked(
+    editor: FakeEditor, server: str, photo: str, tmp_path: Path, capsys: Capture
+) -> None:
+    away = unused_address()
+    words = ("scene", "on a beach", photo, "-o", str(tmp_path / "a.png"), server, f"--faceswap-server={away}")
+    assert await run(*words) == 0
+    assert f"no faceswap service at {away}" in capsys.readouterr().err
+    assert len(editor.requests) == 1
 
 
 async def test_refusals_have_their_exit_status(editor: FakeEditor, server: str, photo: str, tmp_path: Path) -> None:

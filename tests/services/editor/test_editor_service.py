@@ -25,6 +25,7 @@ from likeness.errors import (
 from likeness.generator.v1.generator_service_pb2 import LoraSelection
 from services.editor.engine import EditorEngine
 from services.editor.settings import EditorSettings
+from tests.core.runtime.test_decoded_image import wide_profile
 from tests.support.checkpoint import random_lora
 from tests.support.editor import RunningEditor, picture
 from tests.support.edits import encoded, half_mask, scenery
@@ -99,6 +100,19 @@ async def test_a_mask_keeps_every_bit_outside(editor: RunningEditor) -> None:
     source = scenery(96, 80)
     assert np.array_equal(decoded(data)[:, 48:], source[:, 48:])
     assert not np.array_equal(decoded(data)[:, :48], source[:, :48])
+
+
+async def test_a_mask_keeps_the_files_own_values_profile_and_transparency(editor: RunningEditor) -> None:
+    rgba = np.dstack([scenery(96, 80), np.full((80, 96), 255, np.uint8)])
+    rgba[:, ::3, 3] = 90
+    file = io.BytesIO()
+    Image.fromarray(rgba).save(file, "PNG", icc_profile=wide_profile())
+    mask = image_pb2.ImageInput(data=encoded(half_mask(96, 80)))
+    data, _ = await editor.picture_of(request(images=[image_pb2.ImageInput(data=file.getvalue())], mask=mask))
+    answer = Image.open(io.BytesIO(data))
+    assert answer.info["icc_profile"] == wide_profile()
+    assert np.array_equal(np.asarray(answer)[:, 48:], rgba[:, 48:])
+    assert (np.asarray(answer)[:, :48, 3] == 255).all()
 
 
 async def test_a_registered_lora_acts(editor: RunningEditor) -> None:

@@ -17,6 +17,8 @@ from core.qwen.editing.words import check_words
 from core.qwen.loading import QwenImageModel, load_model
 from core.qwen.profile import Profile, SceneWords, Size, load_profile
 from core.qwen.request import resolve_request
+from core.runtime.colours import on_white
+from core.runtime.decoded_image import DecodedImage
 from core.runtime.profiles import ProfileError
 from likeness.errors import InvalidRequest
 from tests.support.checkpoint import edit_profile
@@ -88,6 +90,25 @@ def test_a_grey_mask_mixes_and_a_black_one_keeps() -> None:
     mixed = mask.composite(source, changed)
     assert np.array_equal(mixed[0], source[0])
     assert abs(int(mixed[2, 2, 0]) - (10 + 240 * 128 / 255)) < 1
+
+
+def test_what_may_change_of_a_transparent_picture_shows() -> None:
+    alpha = np.full((4, 4), 255, np.uint8)
+    alpha[:, 1:] = (0, 128, 0)
+    stored = np.full((4, 4, 3), 40, np.uint8)
+    source = DecodedImage(on_white(stored, alpha), alpha, None, stored)
+    black_and_white = np.zeros((4, 4, 3), np.uint8)
+    black_and_white[:2] = 255
+    mask = read_mask(black_and_white, size=Size(width=4, height=4), field="mask")
+    opened = mask.opened(source)
+    assert opened.alpha is not None
+    assert (opened.alpha[:2] == 255).all()
+    assert np.array_equal(opened.alpha[2:], alpha[2:])
+    # Drawn white on a white ground is no change, and yet not what the file holds there.
+    drawn = np.full((4, 4, 3), 255, np.uint8)
+    written = opened.restored(mask.composite(source.rgb, drawn))
+    assert (written[:2] == 255).all()
+    assert np.array_equal(written[2:], stored[2:])
 
 
 @pytest.mark.parametrize(("width", "height"), [(500, 300), (128, 128), (60, 50)])
@@ -166,11 +187,13 @@ def test_a_checkpoint_that_draws_is_no_checkpoint_that_edits(edit_checkpoint: Pa
 def test_the_shipped_profiles_of_edits_are_whole(profile: Profile) -> None:
     assert profile.editing is not None
     assert (profile.modes[0].steps, profile.editing.denoise, profile.editing.denoise_of_several) == (40, 0.7, 1.0)
+    for words in (profile.editing.scene.one, profile.editing.scene.several):
+        assert all(kept in words for kept in ("identity", "clothes", "lighting"))
     assert load_profile("miniature-edit").editing is not None
     with pytest.raises(ProfileError, match="qwen-edit"):
         load_profile("nothing")
 
 
 def test_room_for_pictures_is_counted(profile: Profile, edit_model: QwenImageModel) -> None:
-    assert profile.max_picture_tokens == (2_359_296 + 4 * 1_048_576) // 256
+    assert profile.max_picture_tokens == (2 * 2_359_296 + 3 * 1_048_576) // 256
     assert edit_model.pipeline.transformer.zero_cond_t

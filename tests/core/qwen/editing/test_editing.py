@@ -19,6 +19,7 @@ from core.qwen.editing.conditioning import PictureConditioner
 from core.qwen.editing.request import EditRequest, resolve_edit
 from core.qwen.editing.words import picture_tokens
 from core.qwen.loading import QwenImageModel
+from core.qwen.profile import Size
 from core.qwen.request import resolve_request
 from core.qwen.sampling import ImageFinished, PreviewReady, StepFinished, generate
 from core.runtime.cancellation import CancelToken
@@ -158,6 +159,22 @@ def test_a_source_beyond_the_models_area_keeps_its_shape(edit_model: QwenImageMo
 
 def test_a_named_size_is_taken(edit_model: QwenImageModel) -> None:
     assert edit(edit_model, [scenery()], steps=1, width=112, height=144)[0].shape == (144, 112, 3)
+
+
+@pytest.mark.parametrize(("width", "height"), [(112, 144), (144, 112), (160, 160)])
+def test_a_result_of_another_shape_or_size_lies_over_its_source(
+    edit_model: QwenImageModel, width: int, height: int
+) -> None:
+    request = make_request(edit_model, [scenery(128, 128), scenery(96, 128)], denoise=0.5, width=width, height=height)
+    given = PictureConditioner(edit_model.pipeline)(edit_model.pipeline, request).pictures
+    assert given is not None
+    assert given.source is not None
+    # The transformer sees Picture 1 where the work begins, and Picture 2 in its own shape.
+    assert given.shapes == ((1, height // 16, width // 16), (1, 9, 7))
+    assert torch.equal(given.references[:, : given.source.shape[1]], given.source)
+    assert request.tokens == width * height // 256 * 2 + 9 * 7
+    from_noise = make_request(edit_model, [scenery(128, 128)], denoise=1.0, width=width, height=height)
+    assert from_noise.pictures[0].latent == Size(width=128, height=128)
 
 
 @torch.inference_mode()
