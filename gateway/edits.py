@@ -51,7 +51,7 @@ async def scene(
         except SeveralFaces as error:
             # Which one cannot be said here.
             message = f"the picture shows {error.metadata['faces']} faces and one is to be locked: crop it to one"
-            raise SeveralFaces(message, field=persons[0][0], **error.metadata) from error
+            raise SeveralFaces(message, field=persons[0][0], faces=error.metadata["faces"]) from error
         except LikenessError as error:
             raise in_rest_names(error, {"reference_image": persons[0][0]}) from error
     clock.lap(Stage.REFERENCE)

@@ -6,7 +6,7 @@ import argparse
 import os
 from collections.abc import Sequence
 
-from likeness.channel import DEFAULT_FACESWAP_ADDRESS, DEFAULT_GENERATOR_ADDRESS
+from likeness.channel import DEFAULT_EDITOR_ADDRESS, DEFAULT_FACESWAP_ADDRESS, DEFAULT_GENERATOR_ADDRESS
 from likeness.cli.edits import add_edit, add_scene
 from likeness.cli.face_arguments import add_face_model, add_faces, add_faceswap, add_identity
 from likeness.cli.generate import add_generate
@@ -68,7 +68,9 @@ def build_parser() -> argparse.ArgumentParser:
     add_identity(commands.add_parser("identity", help="tell how alike the faces of two pictures are"))
     add_ways(commands.add_parser("compare", help="make one character by swap, edit and LoRA, and measure"))
     add_face_model(commands.add_parser("face-model", help="keep a person as several photos show them"))
-    _add_capabilities(commands.add_parser("capabilities", help="tell what generator and faceswap service can do"))
+    _add_capabilities(
+        commands.add_parser("capabilities", help="tell what generator, faceswap and editor can do")
+    )
     lora = commands.add_parser("lora", help="keep, list, show and remove LoRAs")
     for command in add_lora_commands(lora, GENERATOR_VARIABLE, DEFAULT_GENERATOR_ADDRESS):
         add_common(command)
@@ -88,4 +90,8 @@ def _add_capabilities(parser: argparse.ArgumentParser) -> None:
             f"--{name}-server", metavar="HOST:PORT", default=os.environ.get(variable, default),
             help=f"where the {name} is (%(default)s)",
         )  # fmt: skip
+    parser.add_argument(
+        "--editor-server", metavar="HOST:PORT", default=os.environ.get(EDITOR_VARIABLE),
+        help=f"where the editor is (looked for at {DEFAULT_EDITOR_ADDRESS} when left out, and may be missing there)",
+    )  # fmt: skip
     add_common(parser)

@@ -17,7 +17,8 @@ from likeness.cli.jobs import JobCommandResult, run_jobs_command
 from likeness.cli.loras import run_lora_command
 from likeness.cli.training import run_training_command
 from likeness.client import AsyncClient
-from likeness.errors import ERRORS, Internal, LikenessError
+from likeness.edits import EditorCapabilities
+from likeness.errors import ERRORS, DeadlineExceeded, Internal, LikenessError, ServiceUnavailable
 from likeness.training import TrainingState
 
 FAULT, REFUSED, UNAVAILABLE, TOO_LATE, INTERRUPTED, UNREAD = 1, 3, 4, 5, 130, 141
@@ -92,22 +93,37 @@ def _tell_of_jobs(result: JobCommandResult, options: argparse.Namespace) -> int:
 
 async def _capabilities(options: argparse.Namespace) -> None:
     call = CallOptions(timeout_seconds=options.timeout)
-    async with AsyncClient(options.generator_server, options.faceswap_server) as client:
-        generator, faceswap = await asyncio.gather(
-            client.generator_capabilities(call), client.faceswap_capabilities(call), return_exceptions=True
+    async with AsyncClient(options.generator_server, options.faceswap_server, options.editor_server) as client:
+        generator, faceswap, editor = await asyncio.gather(
+            client.generator_capabilities(call),
+            client.faceswap_capabilities(call),
+            _editor_capabilities(client, call, wanted=bool(options.editor_server)),
+            return_exceptions=True,
         )
-    fault = next((answer for answer in (generator, faceswap) if isinstance(answer, BaseException)), None)
+    fault = next((answer for answer in (generator, faceswap, editor) if isinstance(answer, BaseException)), None)
     if options.json:
         if fault is not None:
             raise fault
-        print(output.to_json({"generator": generator, "faceswap": faceswap}))
+        print(output.to_json({"generator": generator, "faceswap": faceswap, "editor": editor}))
         return
     if not isinstance(generator, BaseException):
         print(output.describe_generator(generator))
     if not isinstance(faceswap, BaseException):
         print(output.describe_faceswap(faceswap))
+    if not isinstance(editor, BaseException):
+        print(output.describe_editor(editor))
     if fault is not None:
         raise fault
+
+
+async def _editor_capabilities(client: AsyncClient, call: CallOptions, *, wanted: bool) -> EditorCapabilities | None:
+    """Ask the editor; None where none answers at its usual address, as not every deployment has one."""
+    try:
+        return await client.editor_capabilities(call)
+    except (ServiceUnavailable, DeadlineExceeded):
+        if wanted:
+            raise
+        return None
 
 
 _COMMANDS: dict[str, Callable[[argparse.Namespace], Coroutine[None, None, int | None]]] = {

@@ -9,6 +9,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
+from likeness.edits import EditorCapabilities
 from likeness.errors import InvalidRequest, LikenessError, ServiceUnavailable, problem
 from likeness.results import (
     Comparison,
@@ -134,6 +135,24 @@ def describe_generator(generator: GeneratorCapabilities) -> str:
         f"  at most {generator.max_count} pictures a request, {generator.queue_capacity} requests waiting",
         f"  at most {generator.max_loras} LoRAs a request, rank {generator.max_lora_rank}, "
         f"together {generator.max_total_lora_rank}",
+    ]
+    return "\n".join(lines)
+
+
+def describe_editor(editor: EditorCapabilities | None) -> str:
+    """Return what the editor can do, in a few lines; None is a deployment without one."""
+    if editor is None:
+        return "editor: none"
+    lines = [f"editor: {_describe_model(editor.model)}"]
+    lines += [
+        f"  mode {mode.name}: {mode.default_steps} steps, guidance {mode.default_true_cfg_scale:g}"
+        for mode in editor.modes
+    ]
+    lines += [
+        f"  1 to {editor.max_images} pictures; results of {editor.min_pixels:,} to {editor.max_pixels:,} pixels",
+        f"  denoise {editor.default_denoise:g} with one picture, {editor.default_denoise_of_several:g} with several",
+        f"  at most {editor.max_count} results a request, {editor.queue_capacity} requests waiting",
+        f"  at most {editor.max_loras} LoRAs a request",
     ]
     return "\n".join(lines)
 

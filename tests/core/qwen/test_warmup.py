@@ -45,7 +45,13 @@ def test_a_profile_of_one_named_size_compiles_nothing_for_the_others(checkpoint:
         assert warm_up(model) > 0
         graphs = count_graphs()
         request = resolve_request(
-            model.profile, prompt="a person", seed=0, mode="full", steps=1, width=square.width - 16, height=square.height
+            model.profile,
+            prompt="a person",
+            seed=0,
+            mode="full",
+            steps=1,
+            width=square.width - 16,
+            height=square.height,
         )
         assert request.size != square
         draw_unseen(model, request)

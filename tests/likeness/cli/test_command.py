@@ -13,6 +13,7 @@ from likeness.cli import main
 from likeness.errors import DeadlineExceeded, Internal, LikenessError, NoFace, QueueFull
 from likeness.generator.v1 import generator_service_pb2 as pb2
 from tests.likeness.conftest import Deployment
+from tests.support.fake_editor import FakeEditor, running_editor
 from tests.support.services import picture, unused_address
 
 Capture = pytest.CaptureFixture[str]
@@ -102,6 +103,25 @@ async def test_capabilities_tell_of_the_service_that_is_up(
     assert "SERVICE_UNAVAILABLE" in told.err
     assert await run("capabilities", "--json", *servers) == 4
     assert json.loads(capsys.readouterr().out)["reason"] == "SERVICE_UNAVAILABLE"
+
+
+async def test_capabilities_tell_of_the_editor(
+    deployment: Deployment, unused_tcp_port: int, capsys: Capture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    servers = (f"--generator-server={deployment.generator_address}", f"--faceswap-server={deployment.faceswap_address}")
+    async with running_editor(FakeEditor()) as address:
+        assert await run("capabilities", f"--editor-server={address}", *servers) == 0
+        assert "editor: likeness/fake-edit" in capsys.readouterr().out
+        assert await run("capabilities", "--json", f"--editor-server={address}", *servers) == 0
+        assert json.loads(capsys.readouterr().out)["editor"]["max_images"] == 4
+    # One that was named has to be there; the usual address may be without.
+    assert await run("capabilities", f"--editor-server=127.0.0.1:{unused_tcp_port}", *servers) == 4
+    assert "SERVICE_UNAVAILABLE" in capsys.readouterr().err
+    monkeypatch.setattr("likeness.client.DEFAULT_EDITOR_ADDRESS", f"127.0.0.1:{unused_tcp_port}")
+    assert await run("capabilities", "--json", *servers) == 0
+    assert json.loads(capsys.readouterr().out)["editor"] is None
+    assert await run("capabilities", *servers) == 0
+    assert "editor: none" in capsys.readouterr().out
 
 
 async def test_capabilities_end_at_their_timeout(capsys: Capture) -> None:
