@@ -68,9 +68,7 @@ def build_parser() -> argparse.ArgumentParser:
     add_identity(commands.add_parser("identity", help="tell how alike the faces of two pictures are"))
     add_ways(commands.add_parser("compare", help="make one character by swap, edit and LoRA, and measure"))
     add_face_model(commands.add_parser("face-model", help="keep a person as several photos show them"))
-    _add_capabilities(
-        commands.add_parser("capabilities", help="tell what generator, faceswap and editor can do")
-    )
+    _add_capabilities(commands.add_parser("capabilities", help="tell what generator, faceswap and editor can do"))
     lora = commands.add_parser("lora", help="keep, list, show and remove LoRAs")
     for command in add_lora_commands(lora, GENERATOR_VARIABLE, DEFAULT_GENERATOR_ADDRESS):
         add_common(command)
