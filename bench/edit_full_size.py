@@ -12,17 +12,16 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
-import gc
 import tempfile
-import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import numpy as np
 import torch
 
 from bench.full_size_model import Variant, needs_of, variants_named, versions
+from bench.gauge import Gauge
 from bench.random_model import (
     ATTENTION,
     LIGHTNING_RANK,
@@ -51,7 +50,6 @@ SCENE = "in a modern office by the light of a late afternoon"
 REFERENCES = (1, 2, 3)
 SIZES = {True: Size(width=256, height=256), False: Size(width=1024, height=1024)}
 """Of the pictures and the results, for the tiny model and the full one."""
-Result = TypeVar("Result")
 
 
 class EditBench:
@@ -59,7 +57,7 @@ class EditBench:
 
     def __init__(self, arguments: argparse.Namespace, report: Report, folder: Path) -> None:
         """Measure as ``arguments`` say; the random Lightning LoRA goes to ``folder``."""
-        self._device = torch.device(arguments.device)
+        self._gauge = Gauge(torch.device(arguments.device))
         self._architecture = tiny_architecture() if arguments.tiny else full_architecture()
         self._compiler: str = arguments.compiler
         self._full_steps: int = arguments.full_steps
@@ -72,7 +70,7 @@ class EditBench:
     def run(self, variants: Sequence[Variant]) -> None:
         """Measure the variants one after the other, each with a model of its own."""
         for index, variant in enumerate(variants):
-            problems = precision_problems(variant.precision, self._device)
+            problems = precision_problems(variant.precision, self._gauge.device)
             if problems:
                 self._report.leave_out(variant.name, "; ".join(problems))
                 continue
@@ -85,29 +83,26 @@ class EditBench:
                 return
             finally:
                 # The next variant needs the memory, and its graphs are its own.
-                torch._dynamo.reset()
-                gc.collect()
-                if self._device.type == "cuda":
-                    torch.cuda.empty_cache()
+                self._gauge.clear()
 
     def _run_variant(self, variant: Variant) -> None:
-        self._reset_peak()
-        model, seconds = self._timed(lambda: self._load(variant))
-        self._report.add(variant.name, "load", {"seconds": seconds, **self._peak()})
-        self._reset_peak()
+        self._gauge.reset_peak()
+        model, seconds = self._gauge.timed(lambda: self._load(variant))
+        self._report.add(variant.name, "load", {"seconds": seconds, **self._gauge.peak()})
+        self._gauge.reset_peak()
         library = LoraLibrary(
             model, ArtifactStore(str(self._folder / "artifacts")), max_count=1, max_bytes=2**30, max_file_bytes=2**30
         )
         engine = EditorEngine(model, DeviceWorker("bench", capacity=1), library)
-        graphs, seconds = self._timed(engine.warm_up)
-        self._report.add(variant.name, "warm_up", {"seconds": seconds, "graphs": graphs, **self._peak()})
+        graphs, seconds = self._gauge.timed(engine.warm_up)
+        self._report.add(variant.name, "warm_up", {"seconds": seconds, "graphs": graphs, **self._gauge.peak()})
         for count in self._references:
             for mode in ("fast", "full"):
                 self._report.check_budget()
                 self._report.add(variant.name, f"{mode} {count}", self._measure(engine, mode, count))
 
     def _load(self, variant: Variant) -> QwenImageModel:
-        pipeline = build_edit_pipeline(self._architecture, self._device)
+        pipeline = build_edit_pipeline(self._architecture, self._gauge.device)
         lightning = self._folder / "lightning.safetensors"
         if not lightning.exists():
             write_lora(
@@ -116,7 +111,7 @@ class EditBench:
         plan = LoadingPlan(
             folder=self._folder,
             lora_files={mode.name: lightning for mode in self._profile.modes if mode.lora},
-            device=self._device,
+            device=self._gauge.device,
             guidance_device=None,
             precision=variant.precision,
             offload=Offload.NONE,
@@ -129,7 +124,7 @@ class EditBench:
         return assemble(self._profile, plan, pipeline, revision="random")
 
     def _measure(self, engine: EditorEngine, mode: str, count: int) -> dict[str, Any]:
-        self._reset_peak()
+        self._gauge.reset_peak()
         before = count_graphs()
         rng = np.random.default_rng(count)
         shape = (self._size.height, self._size.width, 3)
@@ -144,7 +139,7 @@ class EditBench:
                 model.pipeline, model.decoder, request, CancelToken(), lambda event: None, condition=engine.condition
             )
 
-        timings, seconds = self._timed(work)
+        timings, seconds = self._gauge.timed(work)
         return {
             "seconds": seconds,
             "encode_seconds": round(timings.encode_seconds, 4),
@@ -153,26 +148,7 @@ class EditBench:
             "steps": request.work_steps,
             "image_tokens": request.tokens,
             "graphs_compiled": count_graphs() - before,
-            **self._peak(),
-        }
-
-    def _timed(self, work: Callable[[], Result]) -> tuple[Result, float]:
-        began = time.perf_counter()
-        result = work()
-        if self._device.type == "cuda":
-            torch.cuda.synchronize(self._device)
-        return result, round(time.perf_counter() - began, 3)
-
-    def _reset_peak(self) -> None:
-        if self._device.type == "cuda":
-            torch.cuda.reset_peak_memory_stats(self._device)
-
-    def _peak(self) -> dict[str, float]:
-        if self._device.type != "cuda":
-            return {}
-        return {
-            "peak_allocated_gib": round(torch.cuda.max_memory_allocated(self._device) / 2**30, 2),
-            "peak_reserved_gib": round(torch.cuda.max_memory_reserved(self._device) / 2**30, 2),
+            **self._gauge.peak(),
         }
 
 

@@ -24,6 +24,7 @@ from diffusers import QwenImageTransformer2DModel
 from peft import LoraConfig
 from torch.nn import functional
 
+from bench.gauge import Gauge
 from bench.random_model import Architecture, build_transformer, full_architecture, tiny_architecture
 from bench.report import OutOfBudget, Report, machine
 from core.qwen.compiling import count_graphs
@@ -81,6 +82,7 @@ class Bench:
     def __init__(self, arguments: argparse.Namespace, report: Report) -> None:
         """Measure as ``arguments`` say."""
         self._device = torch.device(arguments.device)
+        self._gauge = Gauge(self._device)
         self._architecture: Architecture = tiny_architecture() if arguments.tiny else full_architecture()
         self._compiler: str = arguments.compiler
         self._side: int = arguments.side
@@ -107,8 +109,7 @@ class Bench:
                 release(self._device)
 
     def _measure(self, variant: Variant) -> None:
-        if self._device.type == "cuda":
-            torch.cuda.reset_peak_memory_stats(self._device)
+        self._gauge.reset_peak()
         graphs, began = count_graphs(), time.perf_counter()
         transformer = build_transformer(self._architecture, self._device)
         examples = self._examples(transformer)
@@ -135,7 +136,7 @@ class Bench:
             "graphs": count_graphs() - graphs,
             "first_loss": round(losses[0], 4),
             "last_loss": round(losses[-1], 4),
-            **self._peak(),
+            **self._gauge.peak(),
         }
         self._report.add(variant.name, f"{self._side}x{self._side}", figures)
 
@@ -243,14 +244,6 @@ class Bench:
     def _wait(self) -> None:
         if self._device.type == "cuda":
             torch.cuda.synchronize(self._device)
-
-    def _peak(self) -> dict[str, float]:
-        if self._device.type != "cuda":
-            return {}
-        return {
-            "peak_allocated_gib": round(torch.cuda.max_memory_allocated(self._device) / 2**30, 2),
-            "peak_reserved_gib": round(torch.cuda.max_memory_reserved(self._device) / 2**30, 2),
-        }
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
