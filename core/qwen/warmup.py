@@ -81,12 +81,12 @@ def _compile_shapes(model: QwenImageModel) -> None:
 
 def _sizes(sizes: Sizes) -> list[Size]:
     """Return the named sizes, and beside a single one the smallest square: from one size a graph keeps its numbers."""
-    named = list(dict.fromkeys(sizes.by_aspect_ratio.values()))
+    named = dict.fromkeys(sizes.by_aspect_ratio.values())
     if len(named) == 1:
         side = math.ceil(math.sqrt(sizes.min_pixels) / sizes.multiple) * sizes.multiple
         if side * side <= sizes.max_pixels:
-            named.append(Size(width=side, height=side))
-    return list(dict.fromkeys(named))
+            named[Size(width=side, height=side)] = None
+    return list(named)
 
 
 def _widths(transformer: torch.nn.Module) -> Iterator[int]:

@@ -21,6 +21,7 @@ from likeness.results import (
     Generation,
     GeneratorCapabilities,
     ImageFormat,
+    Mode,
     ModelInfo,
     SwapResult,
 )
@@ -125,12 +126,9 @@ def describe_comparison(result: Comparison) -> str:
 def describe_generator(generator: GeneratorCapabilities) -> str:
     """Return what the generator can do, in a few lines."""
     sizes = ", ".join(f"{size.aspect_ratio} {size.width}×{size.height}" for size in generator.sizes)
-    lines = [f"generator: {_describe_model(generator.model)}"]
-    lines += [
-        f"  mode {mode.name}: {mode.default_steps} steps, guidance {mode.default_true_cfg_scale:g}"
-        for mode in generator.modes
-    ]
-    lines += [
+    lines = [
+        f"generator: {_describe_model(generator.model)}",
+        *_describe_modes(generator.modes),
         f"  sizes: {sizes}; multiples of {generator.size_multiple}",
         f"  at most {generator.max_count} pictures a request, {generator.queue_capacity} requests waiting",
         f"  at most {generator.max_loras} LoRAs a request, rank {generator.max_lora_rank}, "
@@ -143,12 +141,9 @@ def describe_editor(editor: EditorCapabilities | None) -> str:
     """Return what the editor can do, in a few lines; None is a deployment without one."""
     if editor is None:
         return "editor: none"
-    lines = [f"editor: {_describe_model(editor.model)}"]
-    lines += [
-        f"  mode {mode.name}: {mode.default_steps} steps, guidance {mode.default_true_cfg_scale:g}"
-        for mode in editor.modes
-    ]
-    lines += [
+    lines = [
+        f"editor: {_describe_model(editor.model)}",
+        *_describe_modes(editor.modes),
         f"  1 to {editor.max_images} pictures; results of {editor.min_pixels:,} to {editor.max_pixels:,} pixels",
         f"  denoise {editor.default_denoise:g} with one picture, {editor.default_denoise_of_several:g} with several",
         f"  at most {editor.max_count} results a request, {editor.queue_capacity} requests waiting",
@@ -172,6 +167,12 @@ def describe_faceswap(faceswap: FaceSwapCapabilities) -> str:
         )
     lines.append(f"  at most {faceswap.queue_capacity} requests waiting")
     return "\n".join(lines)
+
+
+def _describe_modes(modes: Sequence[Mode]) -> list[str]:
+    return [
+        f"  mode {mode.name}: {mode.default_steps} steps, guidance {mode.default_true_cfg_scale:g}" for mode in modes
+    ]
 
 
 def _describe_model(model: ModelInfo) -> str:
