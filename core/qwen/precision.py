@@ -14,7 +14,8 @@ from core.qwen.profile import Precision
 MIN_FLOAT8_CAPABILITY = (8, 9)
 """Compute capability of the first cards with float8 matrix products: Ada and Hopper."""
 _BLOCKS = "transformer_blocks."
-_KEPT = ("img_mod.", "txt_mod.", "txt_mlp.net.2.")
+_MODULATION = ("img_mod.", "txt_mod.")
+_TEXT_DOWN = "txt_mlp.net.2."
 
 
 def loaded_dtype(precision: Precision) -> torch.dtype:
@@ -42,15 +43,22 @@ def precision_problems(precision: Precision, device: torch.device) -> list[str]:
     return []
 
 
-def is_quantized(name: str, shape: tuple[int, ...]) -> bool:
-    """Return whether float8 takes the tensor ``name`` of the transformer: the big matrices of its blocks.
+def is_block_matrix(name: str, shape: tuple[int, ...]) -> bool:
+    """Return whether the tensor ``name`` of the transformer is one of the big matrices of its blocks.
 
-    The modulations stay as they are: they work on one row a step, so they gain no time, and every token depends on
-    them. So does the text's down-projection: cuBLAS has no product of rows of 12,288 with scales by row for fewer than
-    257 of them (pytorch/ao issue 4582), and a prompt has about a hundred.
+    The modulations are none: they work on one row a step, so they gain no time, and every token depends on them.
     """
     inside = name.startswith(_BLOCKS) and name.endswith(".weight") and len(shape) == 2
-    return inside and not any(f".{part}" in name for part in _KEPT)
+    return inside and not any(f".{part}" in name for part in _MODULATION)
+
+
+def is_quantized(name: str, shape: tuple[int, ...]) -> bool:
+    """Return whether float8 multiplies with the tensor ``name`` of the transformer: the big matrices of its blocks.
+
+    The text's down-projection stays as it is: cuBLAS has no product of rows of 12,288 with scales by row for fewer
+    than 257 of them (pytorch/ao issue 4582), and a prompt has about a hundred.
+    """
+    return is_block_matrix(name, shape) and f".{_TEXT_DOWN}" not in name
 
 
 def quantize_float8(transformer: QwenImageTransformer2DModel, device: torch.device) -> None:

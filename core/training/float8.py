@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from core.qwen.precision import is_quantized
+from core.qwen.precision import is_block_matrix
 
 _LARGEST = 448.0
 """The largest number of e4m3."""
@@ -68,7 +68,7 @@ def store_in_float8(transformer: nn.Module, device: torch.device) -> int:
     found = [
         (name, module)
         for name, module in transformer.named_modules()
-        if isinstance(module, nn.Linear) and is_quantized(f"{name}.weight", tuple(module.weight.shape))
+        if isinstance(module, nn.Linear) and is_block_matrix(f"{name}.weight", tuple(module.weight.shape))
     ]
     for name, module in found:
         transformer.set_submodule(name, Float8Linear(module, device))

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from core.qwen.checkpoint import TensorEntry, read_config, read_header, read_tensors
 from core.qwen.memory import gib
-from core.qwen.precision import is_quantized
+from core.qwen.precision import is_block_matrix
 from core.qwen.profile import PIXELS_PER_TOKEN
 from core.training.base import BaseSource
 from core.training.files import check_free_space
@@ -74,7 +74,7 @@ def measure_needs(source: BaseSource, settings: TrainingSettings) -> TrainingNee
     vae = _elements(read_tensors(source.folder, "vae")) * item
     in_eight_bits = hyperparameters.base_storage == "float8"
     stored = sum(
-        tensor.elements * (1 if in_eight_bits and is_quantized(tensor.name, tensor.shape) else item)
+        tensor.elements * (1 if in_eight_bits and is_block_matrix(tensor.name, tensor.shape) else item)
         for tensor in tensors
     )
     config = read_config(source.folder, "transformer")

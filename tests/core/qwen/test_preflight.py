@@ -13,7 +13,7 @@ from core.qwen.loading import QwenImageModel
 from core.qwen.loras.stack import LoraStack
 from core.qwen.memory import container_bytes, estimate, host_bytes, measure
 from core.qwen.offload import Offload
-from core.qwen.precision import is_quantized
+from core.qwen.precision import is_block_matrix, is_quantized
 from core.qwen.preflight import LoadingChoices, LoadingPlan, plan_loading
 from core.qwen.profile import PrecisionByDevice, load_profile
 from core.qwen.step_caches import TaylorSeerCache
@@ -143,6 +143,8 @@ def test_float8_takes_the_big_matrices_of_the_blocks_only() -> None:
     assert not is_quantized(f"{block}img_mod.1.weight", (18432, 3072))
     # cuBLAS has no rowwise product of so long rows for so few of them as a prompt has.
     assert not is_quantized(f"{block}txt_mlp.net.2.weight", (3072, 12288))
+    # Storing it in eight bits, as training may, needs no such product.
+    assert is_block_matrix(f"{block}txt_mlp.net.2.weight", (3072, 12288))
     assert is_quantized(f"{block}img_mlp.net.2.weight", (3072, 12288))
     assert not is_quantized(f"{block}attn.norm_q.weight", (128,))
     assert not is_quantized(f"{block}attn.to_q.bias", (3072,))
